@@ -1,0 +1,31 @@
+"""Interactive machine-learning segmentation of microscopy images, at speed.
+
+    import gpuseg
+    model = gpuseg.PixelClassifier().fit(image, scribbles)
+    segmentation = model.predict(image)
+
+Names load on first use, so that `import gpuseg` costs nothing and touches no GPU.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "PixelClassifier": "gpuseg.pixel",
+    "PixelModel": "gpuseg.model",
+    "Selection": "gpuseg.features.selection",
+    "open_image": "gpuseg.io",
+}
+__all__ = ["PixelClassifier", "PixelModel", "Selection", "__version__", "open_image"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gpuseg' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,71 @@
+"""The contract of a backend: what arithmetic the rest of gpuseg may ask for.
+
+shapes     image   float32 (c, z, y, x); a plane or volume inside it is (y, x) or (z, y, x)
+           planes  float32 (features, z, y, x)
+           proba   float32 (z, y, x, classes)
+borders    mirrored without repeating the edge sample (index -1 -> 1), the array's edge
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from gpuseg.tiles import Region
+
+Array = Any  # numpy.ndarray on "cpu", cupy.ndarray on "cuda"; the two never meet
+Sigmas = tuple[float, ...]  # one per filtered axis: (y, x) or (z, y, x)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Filters that share a pre-smoothed channel: one scale of the feature table."""
+
+    channel: int
+    flat: bool  # each z slice by itself
+    smooth: Sigmas  # pre-smoothing, window SMOOTH_WINDOW
+    sigma: Sigmas  # the filters themselves, window FILTER_WINDOW
+    planes: tuple[tuple[str, int], ...]  # (filter id, its first plane in the stack)
+
+
+class ForestArrays(Protocol):
+    """What a backend needs of a trained forest; `forests.arrays.Forest` is one."""
+
+    feature: NDArray[Any]  # int32 (nodes,): column to test, -1 in a leaf
+    threshold: NDArray[Any]  # float32 (nodes,): value < threshold goes to `left`, else `left + 1`
+    left: NDArray[Any]  # int32 (nodes,): first child; in a leaf its row of `leaves`
+    roots: NDArray[Any]  # int32 (trees,)
+    leaves: NDArray[Any]  # float32 (rows, classes): class probabilities
+
+
+class Backend(Protocol):
+    """Fewer than 20 primitives. `cpu.py` is their meaning; any other backend agrees with it."""
+
+    name: str
+
+    def asarray(self, x: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+        """Bring an array here."""
+
+    def to_numpy(self, x: Array) -> NDArray[Any]:
+        """Bring an array back to the host."""
+
+    def gaussian(self, image: Array, sigma: Sigmas, order: Sequence[int] = (), window: float = ...) -> Array:
+        """Derivative of the given order per axis of the smoothed plane or volume (SPEC 1.4)."""
+
+    def magnitude(self, parts: Sequence[Array]) -> Array:
+        """Square root of the sum of squares."""
+
+    def eigvals_sym(self, upper: Sequence[Array]) -> list[Array]:
+        """Eigenvalues, largest first, of symmetric matrices given row by row: xx xy yy, or 6 planes."""
+
+    def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
+        """All planes of `jobs` at the pixels of `core` (zyx) in one go, or None: use the formulas."""
+
+    def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
+        """Mean leaf probabilities of every pixel over all trees."""
+
+    def image_proba(
+        self, image: Array, jobs: Sequence[Job], core: Region, forest: ForestArrays
+    ) -> Array | None:
+        """`forest_proba` of `bank` without ever storing the planes, or None: do it in two steps."""

@@ -1,0 +1,67 @@
+"""The meaning of every primitive, in NumPy and SciPy: slow is fine here, surprising is not.
+
+`bank` and `image_proba` go to the fast path in `_numba`, which is tested against this file.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy import ndimage
+
+from gpuseg.backends import taps
+from gpuseg.backends.base import Array, ForestArrays, Job, Sigmas
+from gpuseg.tiles import Region
+
+
+class CpuBackend:
+    """NumPy arrays, all cores this process may use."""
+
+    name = "cpu"
+
+    def asarray(self, x: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+        return np.asarray(x, dtype)
+
+    def to_numpy(self, x: Array) -> NDArray[Any]:
+        return np.asarray(x)
+
+    def gaussian(
+        self, image: Array, sigma: Sigmas, order: Sequence[int] = (), window: float = taps.FILTER_WINDOW
+    ) -> Array:
+        for axis in reversed(range(image.ndim)):
+            n = order[axis] if order else 0
+            right = taps.half(sigma[axis], n, window)
+            kernel = np.concatenate([(-1) ** n * right[:0:-1], right])
+            image = ndimage.correlate1d(image, kernel, axis, mode="mirror")
+        return image
+
+    def magnitude(self, parts: Sequence[Array]) -> Array:
+        return np.sqrt(sum(p * p for p in parts))
+
+    def eigvals_sym(self, upper: Sequence[Array]) -> list[Array]:
+        n = {3: 2, 6: 3}[len(upper)]
+        matrix = np.empty((*upper[0].shape, n, n), np.float32)
+        for part, (i, j) in zip(upper, zip(*np.triu_indices(n), strict=True), strict=True):
+            matrix[..., i, j] = matrix[..., j, i] = part
+        return list(np.moveaxis(np.linalg.eigvalsh(matrix)[..., ::-1], -1, 0))
+
+    def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
+        return None
+
+    def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
+        rows = planes.reshape(len(planes), -1)
+        total = np.zeros((rows.shape[1], forest.leaves.shape[1]))
+        pixels = np.arange(rows.shape[1])
+        for root in forest.roots:
+            node = np.full(len(pixels), root)
+            while (inner := forest.feature[node] >= 0).any():
+                test = forest.feature[node[inner]], pixels[inner]
+                node[inner] = forest.left[node[inner]] + ~(rows[test] < forest.threshold[node[inner]])
+            total += forest.leaves[forest.left[node]]
+        return (total / len(forest.roots)).astype(np.float32).reshape(*planes.shape[1:], -1)
+
+    def image_proba(
+        self, image: Array, jobs: Sequence[Job], core: Region, forest: ForestArrays
+    ) -> Array | None:
+        return None

@@ -1,0 +1,234 @@
+"""Which filters at which sigmas: the table a user ticks in ilastik's feature dialog, as data."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any, Self
+
+from gpuseg.axes import SPACE
+from gpuseg.backends.base import Job
+from gpuseg.backends.taps import SMOOTH_WINDOW, radius
+from gpuseg.errors import InputError, ModelMismatchError, ShapeError
+from gpuseg.features.filters import FILTERS
+
+SIGMAS = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)  # the scales ilastik offers
+SMALLEST = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One column of the table."""
+
+    sigma: float
+    in_2d: bool  # filter each z slice by itself
+
+    @property
+    def presmooth(self) -> float:
+        return presmooth(self.sigma)
+
+    @property
+    def needs(self) -> int:
+        """Least size of a filtered axis (SPEC 1.2)."""
+        return ceil(SMOOTH_WINDOW * self.sigma) + 1
+
+
+def presmooth(sigma: float) -> float:
+    """Sigma of the first of the two Gaussians (SPEC 1.3)."""
+    return sqrt(sigma * sigma - 1) if sigma > 1 else sigma
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The ticked cells, in the order of the stack: filter by filter, scale by scale (SPEC 1.7).
+
+    `channels`: input channels to use, None for all. `spacing`: size of a pixel along z, y, x relative
+    to the finest axis; sigmas are in pixels of that axis. Both go beyond ilastik.
+    """
+
+    scales: tuple[Scale, ...]
+    cells: tuple[tuple[str, int], ...]  # (filter id, index of its scale)
+    channels: tuple[int, ...] | None = None
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if not self.cells:
+            raise InputError("no feature is selected", hint='choose at least one filter and sigma, or "all"')
+        for scale in self.scales:
+            if not scale.sigma >= SMALLEST or scale.sigma == float("inf"):
+                raise InputError(f"sigma {scale.sigma} is below the least, {SMALLEST}")
+        for name, i in self.cells:
+            if name not in FILTERS:
+                raise InputError(f"unknown filter {name!r}", hint=f"one of {', '.join(FILTERS)}")
+            if self.scales[i].sigma < FILTERS[name].smallest:
+                raise InputError(
+                    f"{FILTERS[name].title} at sigma {self.scales[i].sigma}: "
+                    f"its least sigma is {FILTERS[name].smallest}"
+                )
+        if min(self.spacing) <= 0 or len(self.spacing) != len(SPACE):
+            raise InputError(f"spacing {self.spacing}: three positive numbers are needed, for z, y, x")
+
+    @classmethod
+    def table(
+        cls, filters: Mapping[str, Sequence[float]], *, in_2d: bool | Sequence[float] = True, **more: Any
+    ) -> Self:
+        """From `{filter id: sigmas}`; `in_2d` for all scales alike, or the sigmas computed slice by slice."""
+        sigmas = sorted({float(s) for row in filters.values() for s in row})
+        flat = sigmas if in_2d is True else [] if in_2d is False else [float(s) for s in in_2d]
+        unknown = next((f for f in filters if f not in FILTERS), None)
+        if unknown is not None:
+            raise InputError(f"unknown filter {unknown!r}", hint=f"one of {', '.join(FILTERS)}")
+        cells = [
+            (f, j)
+            for f in FILTERS
+            for j, s in enumerate(sigmas)
+            if s in [float(v) for v in filters.get(f, ())]
+        ]
+        return cls(tuple(Scale(s, s in flat) for s in sigmas), tuple(cells), **more)
+
+    @classmethod
+    def all(cls, sizes: Mapping[str, int], **more: Any) -> Self:
+        """Every cell ilastik offers that fits an image of these axis sizes: 37 on a large one.
+
+        2D or 3D by SPEC 1.2: slice by slice if the image has one slice. Scales too large for an axis are
+        left out, as ilastik asks its users to do.
+        """
+        flat = sizes["z"] == 1
+        filtered = [sizes[a] for a in SPACE if a != "z" or not flat]
+        fitting = [s for s in SIGMAS if Scale(s, flat).needs <= min(filtered)]
+        if not fitting:
+            raise ShapeError(
+                f"no scale fits an image of {_size_text(sizes)}: "
+                f"sigma {SIGMAS[0]} needs {Scale(SIGMAS[0], flat).needs} pixels along every axis"
+            )
+        rows = {name: [s for s in fitting if s >= f.smallest] for name, f in FILTERS.items() if f.ilastik}
+        return cls.table(rows, in_2d=flat, **more)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """From a file with the sections `[features]` (filter = sigmas) and `[options]`."""
+        try:
+            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+            raise InputError(f"{path}: {e}", hint="see docs, 'Choosing features'") from e
+        options = dict(data.get("options", {}))
+        known = {"in_2d", "channels", "spacing"}
+        stray = [*(set(data) - {"features", "options"}), *(set(options) - known)]
+        if stray or not isinstance(data.get("features"), dict):
+            what = f"unknown entry {sorted(stray)[0]!r}" if stray else "no section [features]"
+            raise InputError(
+                f"{path}: {what}", hint="sections are [features] and [options] (in_2d, channels, spacing)"
+            )
+        for key in ("channels", "spacing"):
+            if key in options:
+                options[key] = tuple(options[key])
+        try:
+            return cls.table(data["features"], **options)
+        except (TypeError, ValueError) as e:
+            raise InputError(f"{path}: {e}") from e
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, for the header of a saved model."""
+        return {
+            "scales": [[s.sigma, s.in_2d] for s in self.scales],
+            "cells": [list(c) for c in self.cells],
+            "channels": None if self.channels is None else list(self.channels),
+            "spacing": list(self.spacing),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Back from `to_dict`; InputError where it cannot be."""
+        try:
+            scales = tuple(Scale(float(s), bool(flat)) for s, flat in data["scales"])
+            cells = tuple((str(f), int(i)) for f, i in data["cells"])
+            if any(not 0 <= i < len(scales) for _, i in cells):
+                raise InputError("a feature names a scale that does not exist")
+            channels = None if data["channels"] is None else tuple(int(c) for c in data["channels"])
+            z, y, x = (float(s) for s in data["spacing"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise InputError(f"the feature selection is damaged: {e}") from e
+        return cls(scales, cells, channels, (z, y, x))
+
+    def used_channels(self, count: int) -> tuple[int, ...]:
+        """Indices of the input channels the features are computed on."""
+        used = tuple(range(count)) if self.channels is None else self.channels
+        bad = next((c for c in used if not 0 <= c < count), None)
+        if bad is not None or not used:
+            raise ModelMismatchError(
+                f"the features use channel {bad}, the image has {count} channels, numbered from 0"
+            )
+        return used
+
+    def ndim(self, scale: Scale, depth: int) -> int:
+        """2 where a scale is computed slice by slice, or where there is one slice."""
+        return 2 if scale.in_2d or depth == 1 else 3
+
+    def check(self, sizes: Mapping[str, int]) -> None:
+        """ShapeError naming scale, axis and both sizes if a scale does not fit (SPEC 1.2)."""
+        for i in sorted({i for _, i in self.cells}):
+            scale = self.scales[i]
+            for axis, step in zip(SPACE, self.spacing, strict=True):
+                if axis == "z" and self.ndim(scale, sizes["z"]) == 2:
+                    continue
+                needs = Scale(scale.sigma / step, scale.in_2d).needs
+                if sizes[axis] < needs:
+                    raise ShapeError(
+                        f"sigma {scale.sigma} needs {needs} pixels along {axis}, the image has {sizes[axis]}",
+                        hint="compute this scale in 2D" if axis == "z" else "leave out this scale",
+                    )
+
+    def jobs(self, channels: int, depth: int) -> tuple[Job, ...]:
+        """The work for an image of so many channels and z slices, one job per channel and scale."""
+        first = self._first_planes(len(self.used_channels(channels)), depth)
+        jobs = []
+        for k, channel in enumerate(self.used_channels(channels)):
+            for i, scale in enumerate(self.scales):
+                ndim = self.ndim(scale, depth)
+                planes = tuple(
+                    (f, first[f, i] + k * FILTERS[f].planes(ndim)) for f, j in self.cells if j == i
+                )
+                if planes:
+                    local = [scale.sigma / step for step in self.spacing[-ndim:]]
+                    smooth = tuple(presmooth(s) for s in local)
+                    sigma = tuple(min(s, 1.0) for s in local)
+                    jobs.append(Job(channel, ndim == 2, smooth, sigma, planes))
+        return tuple(jobs)
+
+    def count(self, channels: int, depth: int) -> int:
+        """Number of planes in the stack."""
+        return len(self.names(channels, depth))
+
+    def names(self, channels: int, depth: int) -> list[str]:
+        """Names of the planes, as ilastik writes them (SPEC 1.7)."""
+        names = []
+        for name, n, scale in self._widths(len(self.used_channels(channels)), depth):
+            text = f"{FILTERS[name].title} (σ={scale.sigma}){' in 2D' if scale.in_2d else ''}"
+            names += [text] if n == 1 else [f"{text} [{k}]" for k in range(n)]
+        return names
+
+    def halo(self, depth: int) -> tuple[int, int, int]:
+        """Pixels along z, y, x that an output pixel depends on: exactly, no more."""
+        reach = [0, 0, 0]
+        for job in self.jobs(1 + max(self.channels or (0,)), depth):
+            for a, (smooth, sigma) in enumerate(zip(job.smooth, job.sigma, strict=True), 3 - len(job.sigma)):
+                filters = max(FILTERS[f].halo(sigma) for f, _ in job.planes)
+                reach[a] = max(reach[a], radius(smooth, SMOOTH_WINDOW) + filters)
+        return reach[0], reach[1], reach[2]
+
+    def _widths(self, channels: int, depth: int) -> Iterator[tuple[str, int, Scale]]:
+        for name, i in self.cells:
+            ndim = self.ndim(self.scales[i], depth)
+            yield name, channels * FILTERS[name].planes(ndim), self.scales[i]
+
+    def _first_planes(self, channels: int, depth: int) -> dict[tuple[str, int], int]:
+        first, start = {}, 0
+        for cell, (_, n, _) in zip(self.cells, self._widths(channels, depth), strict=True):
+            first[cell] = start
+            start += n
+        return first
+
+
+def _size_text(sizes: Mapping[str, int]) -> str:
+    return " x ".join(f"{sizes[a]} ({a})" for a in SPACE if sizes[a] > 1 or a != "z")

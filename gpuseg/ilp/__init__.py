@@ -1,0 +1,1 @@
+"""ilastik project files."""

@@ -1,0 +1,103 @@
+"""What every image format offers: opening lazily, reading by region, writing whole or not at all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.axes import Voxel
+from gpuseg.tiles import Region
+
+Kind = Literal["image", "labels"]  # labels: integers that name things, never to be interpolated
+
+
+class ImageReader(Protocol):
+    """An open image. `read` takes one slice per axis, in the axis order of the file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str | None  # what the file says, None if it does not
+    voxel: Voxel
+
+    def read(self, region: Region) -> NDArray[Any]: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is about to be written."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str
+    voxel: Voxel = field(default_factory=Voxel)
+    kind: Kind = "image"
+    channel_names: tuple[str, ...] = ()
+    colors: tuple[tuple[int, int, int], ...] = ()  # of the label values 1, 2, ...
+    provenance: str = ""  # JSON: which model, which version
+
+
+class ImageWriter(Protocol):
+    """Takes regions in any order that covers the image once; `finish` flushes, `abandon` lets go."""
+
+    def write(self, region: Region, values: NDArray[Any]) -> None: ...
+    def finish(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One file format: a row of the table in `gpuseg.io`."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    open: Callable[[Path, str], ImageReader]  # (file, internal path or "")
+    create: Callable[[Path, str, Output], ImageWriter] | None = None
+    inside: bool = False  # file.h5/internal/path
+
+
+@dataclass(slots=True)
+class Image:
+    """An image file, open for reading by region.
+
+    axes: one letter per array axis; axes_from: who said so, for the line that users are shown.
+    """
+
+    path: str
+    reader: ImageReader
+    axes: str
+    axes_from: Literal["file", "shape", "user"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.reader.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.reader.dtype
+
+    @property
+    def voxel(self) -> Voxel:
+        return self.reader.voxel
+
+    def read(self, region: Sequence[slice] | None = None) -> NDArray[Any]:
+        """Pixels of `region` (one slice per axis, file order), by default all, in native byte order."""
+        region = [slice(None)] * len(self.shape) if region is None else list(region)
+        full = tuple(slice(*s.indices(n)[:2]) for s, n in zip(region, self.shape, strict=True))
+        values = self.reader.read(full)
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def close(self) -> None:
+        self.reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

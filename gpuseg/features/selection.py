@@ -3,7 +3,8 @@
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
+from operator import index
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,17 +57,23 @@ class Selection:
         if not self.cells:
             raise InputError("no feature is selected", hint='choose at least one filter and sigma, or "all"')
         for scale in self.scales:
-            if not scale.sigma >= SMALLEST or scale.sigma == float("inf"):
-                raise InputError(f"sigma {scale.sigma} is below the least, {SMALLEST}")
+            if not SMALLEST <= scale.sigma < inf:
+                raise InputError(f"sigma {scale.sigma}: sigmas are finite and at least {SMALLEST}")
+        if len(set(self.cells)) != len(self.cells):
+            raise InputError("a filter is selected twice at the same sigma")
         for name, i in self.cells:
             if name not in FILTERS:
                 raise InputError(f"unknown filter {name!r}", hint=f"one of {', '.join(FILTERS)}")
+            if not 0 <= i < len(self.scales):
+                raise InputError("a feature names a scale that does not exist")
             if self.scales[i].sigma < FILTERS[name].smallest:
                 raise InputError(
                     f"{FILTERS[name].title} at sigma {self.scales[i].sigma}: "
                     f"its least sigma is {FILTERS[name].smallest}"
                 )
-        if min(self.spacing) <= 0 or len(self.spacing) != len(SPACE):
+        if self.channels == ():
+            raise InputError("no channel is selected", hint="leave out `channels` to use all")
+        if len(self.spacing) != len(SPACE) or not all(0 < s < inf for s in self.spacing):
             raise InputError(f"spacing {self.spacing}: three positive numbers are needed, for z, y, x")
 
     @classmethod
@@ -76,6 +83,9 @@ class Selection:
         """From `{filter id: sigmas}`; `in_2d` for all scales alike, or the sigmas computed slice by slice."""
         sigmas = sorted({float(s) for row in filters.values() for s in row})
         flat = sigmas if in_2d is True else [] if in_2d is False else [float(s) for s in in_2d]
+        stray = next((s for s in flat if s not in sigmas), None)
+        if stray is not None:
+            raise InputError(f"in_2d names sigma {stray}, which no filter uses", hint=f"used: {sigmas}")
         unknown = next((f for f in filters if f not in FILTERS), None)
         if unknown is not None:
             raise InputError(f"unknown filter {unknown!r}", hint=f"one of {', '.join(FILTERS)}")
@@ -112,21 +122,27 @@ class Selection:
             data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
             raise InputError(f"{path}: {e}", hint="see docs, 'Choosing features'") from e
-        options = dict(data.get("options", {}))
-        known = {"in_2d", "channels", "spacing"}
-        stray = [*(set(data) - {"features", "options"}), *(set(options) - known)]
-        if stray or not isinstance(data.get("features"), dict):
-            what = f"unknown entry {sorted(stray)[0]!r}" if stray else "no section [features]"
-            raise InputError(
-                f"{path}: {what}", hint="sections are [features] and [options] (in_2d, channels, spacing)"
-            )
-        for key in ("channels", "spacing"):
-            if key in options:
-                options[key] = tuple(options[key])
         try:
-            return cls.table(data["features"], **options)
+            return cls._from_tables(data)
+        except InputError as e:
+            raise e.at(str(path)) from e
         except (TypeError, ValueError) as e:
             raise InputError(f"{path}: {e}") from e
+
+    @classmethod
+    def _from_tables(cls, data: Mapping[str, Any]) -> Self:
+        options = dict(data.get("options", {}))
+        stray = [*(set(data) - {"features", "options"}), *(set(options) - {"in_2d", "channels", "spacing"})]
+        if stray or not isinstance(data.get("features"), dict):
+            raise InputError(
+                f"unknown entry {sorted(stray)[0]!r}" if stray else "no section [features]",
+                hint="sections are [features] and [options] (in_2d, channels, spacing)",
+            )
+        if "channels" in options:
+            options["channels"] = tuple(index(c) for c in options["channels"])
+        if "spacing" in options:
+            options["spacing"] = tuple(float(s) for s in options["spacing"])
+        return cls.table(data["features"], **options)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, for the header of a saved model."""
@@ -143,8 +159,6 @@ class Selection:
         try:
             scales = tuple(Scale(float(s), bool(flat)) for s, flat in data["scales"])
             cells = tuple((str(f), int(i)) for f, i in data["cells"])
-            if any(not 0 <= i < len(scales) for _, i in cells):
-                raise InputError("a feature names a scale that does not exist")
             channels = None if data["channels"] is None else tuple(int(c) for c in data["channels"])
             z, y, x = (float(s) for s in data["spacing"])
         except (KeyError, TypeError, ValueError) as e:
@@ -155,7 +169,7 @@ class Selection:
         """Indices of the input channels the features are computed on."""
         used = tuple(range(count)) if self.channels is None else self.channels
         bad = next((c for c in used if not 0 <= c < count), None)
-        if bad is not None or not used:
+        if bad is not None:
             raise ModelMismatchError(
                 f"the features use channel {bad}, the image has {count} channels, numbered from 0"
             )

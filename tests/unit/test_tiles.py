@@ -1,0 +1,59 @@
+"""Tiles cover an image once and see exactly their halo."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuseg.tiles import Tile, tiles
+
+axis = st.tuples(st.integers(1, 40), st.integers(1, 50), st.integers(0, 60))
+
+
+@given(st.lists(axis, min_size=1, max_size=3))
+def test_cores_cover_every_pixel_once(layout):
+    shape, size, halo = zip(*layout, strict=True)
+    seen = np.zeros(shape, int)
+    for tile in tiles(shape, size, halo):
+        seen[tile.core] += 1
+        assert all(c.stop - c.start <= s for c, s in zip(tile.core, size, strict=True))
+    assert (seen == 1).all()
+
+
+@given(st.lists(axis, min_size=1, max_size=3))
+def test_a_tile_reads_its_halo_and_no_further_than_the_image(layout):
+    shape, size, halo = zip(*layout, strict=True)
+    for tile in tiles(shape, size, halo):
+        for core, read, n, h in zip(tile.core, tile.read, shape, halo, strict=True):
+            assert (read.start, read.stop) == (max(core.start - h, 0), min(core.stop + h, n))
+
+
+@given(st.lists(axis, min_size=2, max_size=2))
+def test_inside_is_the_core_of_what_was_read(layout):
+    shape, size, halo = zip(*layout, strict=True)
+    image = np.arange(shape[0] * shape[1]).reshape(shape)
+    for tile in tiles(shape, size, halo):
+        assert np.array_equal(image[tile.read][tile.inside], image[tile.core])
+
+
+def test_tiles_come_row_by_row():
+    assert [t.core for t in tiles((3, 4), (2, 3), (0, 0))] == [
+        (slice(0, 2), slice(0, 3)),
+        (slice(0, 2), slice(3, 4)),
+        (slice(2, 3), slice(0, 3)),
+        (slice(2, 3), slice(3, 4)),
+    ]
+
+
+def test_an_empty_image_has_no_tiles():
+    assert list(tiles((0, 5), (2, 2), (1, 1))) == []
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="shorter"):
+        list(tiles((4, 4), (2, 2), (1,)))
+
+
+def test_a_tile_is_a_value():
+    region = (slice(0, 1),)
+    assert Tile(region, region) == Tile(region, region)

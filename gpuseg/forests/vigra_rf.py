@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.errors import ModelError
-from gpuseg.forests.arrays import Forest
+from gpuseg.forests.arrays import Forest, Tree, float32_threshold
 
 LEAF = 0x40000000
 ROOT = 2
 INNER_SIZE, LEAF_SIZE = 5, 2
-_SUM_TOLERANCE = 1e-6  # vigra divides counts by their sum in float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,16 +32,6 @@ class VigraForest:
     n_features: int
     labels: tuple[int, ...]  # label value of each of its columns
     trees: tuple[tuple[NDArray[np.int32], NDArray[np.float64]], ...]  # (topology, parameters)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tree:
-    """Nodes in an order where siblings stand side by side; `left` counts from the tree's own root."""
-
-    feature: NDArray[np.int32]
-    threshold: NDArray[np.float32]
-    left: NDArray[np.int32]
-    leaves: NDArray[np.float64]
 
 
 def from_vigra(forests: Sequence[VigraForest], values: Sequence[int]) -> Forest:
@@ -61,27 +50,31 @@ def from_vigra(forests: Sequence[VigraForest], values: Sequence[int]) -> Forest:
         columns = _columns(forest.labels, values)
         for j, (topology, parameters) in enumerate(forest.trees):
             try:
-                tree = _decode(topology, parameters, n_features, len(forest.labels))
+                trees.append(_decode(topology, parameters, n_features, columns, len(values)))
             except ModelError as e:
                 raise e.at(f"Forest{i:04}, tree {j}") from e
-            leaves = np.zeros((len(tree.leaves), len(values)))
-            leaves[:, columns] = tree.leaves
-            trees.append(_Tree(tree.feature, tree.threshold, tree.left, leaves))
-    return _join(trees, n_features)
+    return Forest.from_trees(trees, n_features)
 
 
-def _columns(labels: Sequence[int], values: Sequence[int]) -> list[int]:
+def _columns(labels: Sequence[int], values: Sequence[int]) -> NDArray[np.intp]:
     unknown = [v for v in labels if v not in values]
     if unknown or len(set(labels)) != len(labels) or not labels:
         raise ModelError(
             f"the stored forest predicts the labels {list(labels)}, the project has {list(values)}",
             hint="open the project in ilastik, train again and save",
         )
-    return [list(values).index(v) for v in labels]
+    return np.array([list(values).index(v) for v in labels])
 
 
-def _decode(topology: NDArray[np.int32], parameters: NDArray[np.float64], p: int, k: int) -> _Tree:
+def _decode(
+    topology: NDArray[np.int32],
+    parameters: NDArray[np.float64],
+    p: int,
+    columns: NDArray[np.intp],
+    classes: int,
+) -> Tree:
     """One tree, level by level from the root, so that a cycle meets a node it has seen."""
+    k = len(columns)
     if topology.ndim != 1 or parameters.ndim != 1 or len(topology) < ROOT + LEAF_SIZE:
         raise ModelError("its arrays are too short to hold a node")
     if (topology[0], topology[1]) != (p, k):
@@ -90,36 +83,34 @@ def _decode(topology: NDArray[np.int32], parameters: NDArray[np.float64], p: int
         )
     seen = np.zeros(len(topology), bool)
     level = np.array([ROOT])
-    levels, leaves, count, rows = [], [], 1, 0
+    levels, count = [], 1
     while len(level):
-        kind = _kinds(topology, level, seen)
-        inner, leaf = level[kind == 0], level[kind == LEAF]
-        feature = np.full(len(level), -1, np.int32)
-        threshold, left = np.zeros(len(level), np.float32), np.empty(len(level), np.int32)
-        feature[kind == 0], threshold[kind == 0] = _tests(topology, parameters, inner, p)
-        left[kind == 0] = count + 2 * np.arange(len(inner))
-        left[kind == LEAF] = rows + np.arange(len(leaf))
-        leaves.append(_probabilities(topology, parameters, leaf, k))
-        levels.append((feature, threshold, left))
-        count, rows = count + 2 * len(inner), rows + len(leaf)
-        level = topology[inner[:, None] + [2, 3]].ravel().astype(np.intp)
-    feature, threshold, left = (np.concatenate(part) for part in zip(*levels, strict=True))
-    return _Tree(feature, threshold, left, np.concatenate(leaves))
+        inner, leaf = _sorted(topology, level, seen)
+        n = len(level)
+        feature, left = np.full(n, -1, np.int32), np.zeros(n, np.intp)
+        threshold, proba = np.zeros(n, np.float32), np.zeros((n, classes))
+        feature[inner], threshold[inner] = _tests(topology, parameters, level[inner], p)
+        left[inner] = count + 2 * np.arange(np.count_nonzero(inner))
+        proba[np.flatnonzero(leaf)[:, None], columns] = _probabilities(topology, parameters, level[leaf], k)
+        levels.append(Tree(feature, threshold, left, left + 1, proba))
+        level = topology[level[inner][:, None] + [2, 3]].ravel().astype(np.intp)
+        count += len(level)
+    return Tree(*(np.concatenate(part) for part in zip(*levels, strict=True)))
 
 
-def _kinds(
+def _sorted(
     topology: NDArray[np.int32], level: NDArray[np.intp], seen: NDArray[np.bool_]
-) -> NDArray[np.int32]:
-    """Type of each node of a level; marks them as seen."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which nodes of a level are inner nodes and which are leaves; marks them as seen."""
     if level.min() < ROOT or level.max() + LEAF_SIZE > len(topology):
         raise ModelError(f"a node at address {_farthest(level, ROOT)}: its entries end at {len(topology)}")
     if seen[level].any() or len(np.unique(level)) < len(level):
         raise ModelError("a node has two parents: the tree is a cycle or a net")
     seen[level] = True
-    kind: NDArray[np.int32] = topology[level]
+    kind = topology[level]
     if strange := set(kind.tolist()) - {0, LEAF}:
         raise ModelError(f"a node of type {min(strange)}; threshold nodes are type 0, leaves {LEAF}")
-    return kind
+    return kind == 0, kind == LEAF
 
 
 def _tests(
@@ -132,7 +123,7 @@ def _tests(
     if len(column) and not (column.min() >= 0 and column.max() < p):
         raise ModelError(f"a node tests feature {_farthest(column, 0)} of {p}")
     _within(where, 2, len(parameters))
-    return column, _least_above(parameters[where + 1])
+    return column, float32_threshold(parameters[where + 1], inclusive=False)
 
 
 def _probabilities(
@@ -142,8 +133,6 @@ def _probabilities(
     where = topology[leaf + 1].astype(np.intp)
     _within(where, 1 + k, len(parameters))
     rows: NDArray[np.float64] = parameters[where[:, None] + 1 + np.arange(k)]
-    if not ((rows >= 0).all() and (abs(rows.sum(1) - 1) <= _SUM_TOLERANCE).all()):
-        raise ModelError("the class probabilities of a leaf do not sum to 1")
     return rows
 
 
@@ -155,29 +144,3 @@ def _within(where: NDArray[np.intp], size: int, length: int) -> None:
 def _farthest(values: NDArray[np.intp] | NDArray[np.int32], least: int) -> int:
     """The value to name in an error: the least if it is too small, else the greatest."""
     return int(values.min() if values.min() < least else values.max())
-
-
-def _least_above(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Smallest float32 not below each threshold: `x < result` is then `x < threshold` for float32 x."""
-    if not (abs(threshold) <= np.finfo(np.float32).max).all():
-        raise ModelError("a threshold is not a finite float32 number")
-    rounded = threshold.astype(np.float32)
-    return np.where(rounded < threshold, np.nextafter(rounded, np.float32(np.inf)), rounded)
-
-
-def _join(trees: Sequence[_Tree], n_features: int) -> Forest:
-    nodes = np.cumsum([0, *(len(t.feature) for t in trees)], dtype=np.int64)
-    if nodes[-1] > np.iinfo(np.int32).max:
-        raise ModelError(f"{nodes[-1]} nodes: more than a forest can hold")
-    rows, row = np.unique(np.concatenate([t.leaves for t in trees]), axis=0, return_inverse=True)
-    feature = np.concatenate([t.feature for t in trees])
-    left = np.concatenate([t.left + start for t, start in zip(trees, nodes[:-1], strict=True)])
-    left[feature < 0] = row.ravel()  # leaves of all trees, in the order of their nodes
-    return Forest(
-        feature=feature,
-        threshold=np.concatenate([t.threshold for t in trees]),
-        left=left.astype(np.int32),
-        roots=nodes[:-1].astype(np.int32),
-        leaves=rows.astype(np.float32),
-        n_features=n_features,
-    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.axes import Voxel
+from gpuseg.errors import FileError, ShapeError
+from gpuseg.io.faults import check_memory, reading
 from gpuseg.tiles import Region
 
 Kind = Literal["image", "labels"]  # labels: integers that name things, never to be interpolated
@@ -38,7 +41,12 @@ class Output:
     kind: Kind = "image"
     channel_names: tuple[str, ...] = ()
     colors: tuple[tuple[int, int, int], ...] = ()  # of the label values 1, 2, ...
+    drange: tuple[float, float] | None = None  # what the values may be, e.g. (0, 1) for probabilities
     provenance: str = ""  # JSON: which model, which version
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
 
 
 class ImageWriter(Protocol):
@@ -58,6 +66,7 @@ class Format:
     open: Callable[[Path, str], ImageReader]  # (file, internal path or "")
     create: Callable[[Path, str, Output], ImageWriter] | None = None
     inside: bool = False  # file.h5/internal/path
+    folder: bool = False  # an image is a folder, not a file
 
 
 @dataclass(slots=True)
@@ -82,13 +91,23 @@ class Image:
 
     @property
     def voxel(self) -> Voxel:
-        return self.reader.voxel
+        """Pixel size by the file; none where the user renamed the axes, as in ilastik."""
+        return self.reader.voxel if self.axes == (self.reader.axes or self.axes) else Voxel()
 
     def read(self, region: Sequence[slice] | None = None) -> NDArray[Any]:
         """Pixels of `region` (one slice per axis, file order), by default all, in native byte order."""
         region = [slice(None)] * len(self.shape) if region is None else list(region)
-        full = tuple(slice(*s.indices(n)[:2]) for s, n in zip(region, self.shape, strict=True))
-        values = self.reader.read(full)
+        if len(region) != len(self.shape) or any(s.step not in (None, 1) for s in region):
+            raise ShapeError(f"{self.path}: region {region} of an image of shape {self.shape}")
+        bounds = [s.indices(n)[:2] for s, n in zip(region, self.shape, strict=True)]
+        shape = tuple(max(0, stop - start) for start, stop in bounds)
+        check_memory(self.path, shape, self.dtype.itemsize)
+        with reading(self.path):
+            values = self.reader.read(tuple(slice(*b) for b in bounds))
+        if values.shape != shape:
+            raise FileError(
+                f"{self.path}: pixels are missing: asked for shape {shape}, the file gave {values.shape}"
+            )
         return values.astype(values.dtype.newbyteorder("="), copy=False)
 
     def close(self) -> None:

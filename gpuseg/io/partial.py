@@ -1,0 +1,194 @@
+"""Write protocol of every format: whole under the final name, or not there at all.
+
+`NAME.partial-<id>` in the same folder, write, flush, fsync, open again and compare, then rename.
+A kill leaves at most `*.partial-*`; no reader and no later run takes that for a result.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import prod
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.axes import check, reorder, sizes
+from gpuseg.errors import FileError, ResourceError, ShapeError
+from gpuseg.io.base import Format, ImageReader, ImageWriter, Output
+from gpuseg.io.faults import reading, writing
+from gpuseg.tiles import Region
+
+SAMPLES = 16  # patches kept while writing and compared after reopening
+PATCH = 64  # pixels along the last axis of a patch
+LONGEST = 255  # bytes in a file name
+
+
+@contextmanager
+def create_with(row: Format, file: Path, inside: str, output: Output) -> Iterator[ImageWriter]:
+    """A writer of `output` to `file`; commits on clean exit, else removes what was begun."""
+    _check_target(row, file, output)
+    partial = partial_path(file)
+    try:
+        with writing(file, output.nbytes):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            assert row.create is not None
+            writer = _Watched(file, row.create(partial, inside, output), output)
+        try:
+            yield writer
+            writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+        with writing(file, output.nbytes):
+            _sync(partial)
+            _verify(row, file, partial, inside, writer)
+            _replace(partial, file)
+            _sync_folder(file.parent)
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def partial_path(file: Path) -> Path:
+    """`NAME.partial-<id>` beside `file`, cut where the name would grow too long for a folder entry."""
+    tail = os.fsencode(f".partial-{uuid4().hex[:12]}")
+    return file.with_name(os.fsdecode(os.fsencode(file.name)[: LONGEST - len(tail)] + tail))
+
+
+class _Watched:
+    """Passes writes on; counts pixels and keeps small samples to compare with what is on disk."""
+
+    def __init__(self, file: Path, writer: ImageWriter, output: Output) -> None:
+        self.file, self.writer, self.output = file, writer, output
+        self.pixels = 0
+        self.samples: list[tuple[Region, NDArray[Any]]] = []
+
+    def write(self, region: Region, values: NDArray[Any]) -> None:
+        bounds = [s.indices(n)[:2] for s, n in zip(region, self.output.shape, strict=True)]
+        full = tuple(slice(*b) for b in bounds)
+        shape = tuple(stop - start for start, stop in bounds)
+        if values.shape != shape or values.dtype != self.output.dtype:
+            raise ShapeError(
+                f"{self.file}: region of shape {shape} and type {self.output.dtype} was given values"
+                f" of shape {values.shape} and type {values.dtype}"
+            )
+        with writing(self.file, self.output.nbytes):
+            self.writer.write(full, values)
+        self.pixels += prod(shape)
+        if values.size:
+            corner = (*(slice(0, 1) for _ in shape[1:]), slice(0, PATCH))
+            where = tuple(
+                slice(s.start + c.start, min(s.stop, s.start + c.stop))
+                for s, c in zip(full, corner, strict=True)
+            )
+            self._keep(where, values[corner].copy())
+
+    def _keep(self, region: Region, values: NDArray[Any]) -> None:
+        if len(self.samples) == SAMPLES:  # keep the first, thin out the rest: early and late both count
+            self.samples[1:] = self.samples[2::2]
+        self.samples.append((region, values))
+
+    def finish(self) -> None:
+        if self.pixels != prod(self.output.shape):
+            raise ShapeError(
+                f"{self.file}: {self.pixels} of {prod(self.output.shape)} pixels were written; the regions"
+                " must cover the image once"
+            )
+        with writing(self.file, self.output.nbytes):
+            self.writer.finish()
+
+    def abandon(self) -> None:
+        with suppress(OSError, RuntimeError, ValueError):  # the first error is the one to tell
+            self.writer.abandon()
+
+
+def _check_target(row: Format, file: Path, output: Output) -> None:
+    if row.create is None:
+        raise FileError(
+            f"{file}: gpuseg reads {row.name} but does not write it",
+            hint="choose .h5, .tif, .zarr, .npy or .png",
+        )
+    if file.is_dir() and not row.folder:
+        raise FileError(f"{file}: is a folder", hint="choose another name")
+    try:
+        check(output.axes, output.shape)
+    except ShapeError as error:
+        raise error.at(str(file)) from None
+
+
+def _verify(row: Format, file: Path, partial: Path, inside: str, writer: _Watched) -> None:
+    """Open again what was written and compare shape, dtype and samples; a difference is a ResourceError."""
+    output = writer.output
+    with reading(file):
+        reader = row.open(partial, inside)
+        try:
+            wrong = _difference(reader, output, writer.samples)
+        finally:
+            reader.close()
+    if wrong:
+        raise ResourceError(
+            f"{file}: does not read back as it was written: {wrong}",
+            hint="the disk or its file system may be failing: write elsewhere",
+        )
+
+
+def _difference(
+    reader: ImageReader, output: Output, samples: list[tuple[Region, NDArray[Any]]]
+) -> str | None:
+    axes = reader.axes or output.axes  # a format that stores no axes keeps their order
+    if sizes(axes, reader.shape) != sizes(output.axes, output.shape):
+        return f"axes {axes} of shape {reader.shape} for {output.axes} of shape {output.shape}"
+    if reader.dtype.newbyteorder("=") != output.dtype.newbyteorder("="):
+        return f"type {reader.dtype} for {output.dtype}"
+    for region, values in samples:
+        where = dict(zip(output.axes, region, strict=True))
+        found = reader.read(tuple(where.get(a, slice(0, 1)) for a in axes))
+        if not np.array_equal(_bytes(reorder(found, axes, output.axes), output), _bytes(values, output)):
+            return f"values differ at {tuple(s.start for s in region)}"
+    return None
+
+
+def _bytes(values: NDArray[Any], output: Output) -> NDArray[Any]:
+    """Values as raw bytes, so that NaN equals NaN."""
+    return np.ascontiguousarray(values, output.dtype).view(np.uint8)
+
+
+def _sync(path: Path) -> None:
+    for file in [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some network file systems refuse to sync a folder; the file itself is safe
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _replace(partial: Path, file: Path) -> None:
+    if not file.is_dir():
+        partial.replace(file)
+        return
+    old = partial_path(file)  # a folder cannot be replaced in one step: the old one steps aside first
+    file.replace(old)
+    try:
+        partial.replace(file)
+    except OSError:
+        old.replace(file)
+        raise
+    shutil.rmtree(old)
+
+
+def _remove(partial: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)

@@ -3,7 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile(
+    "suite", deadline=None, derandomize=True
+)  # same examples everywhere, slow machines too
+settings.load_profile("suite")
 SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -1,0 +1,51 @@
+"""Starting costs next to nothing: what an import loads, and how long it takes."""
+
+import subprocess
+import sys
+from time import perf_counter
+
+import pytest
+
+HEAVY = ["numba", "sklearn", "scipy", "h5py", "tifffile", "zarr", "PIL", "imagecodecs", "safetensors", "cupy"]
+START = 0.2  # seconds for `import gpuseg`, less what Python itself takes
+HELP = 0.4  # seconds for `gpuseg --help`, less what Python itself takes
+PATIENCE = 5  # a loaded test machine may be that much slower; the benchmarks measure the real figure
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level packages that a fresh Python has loaded after running `code`."""
+    script = f"{code}\nimport sys\nprint(*{{m.partition('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def seconds(*arguments: str) -> float:
+    """The fastest of three runs of Python with `arguments`, less that of an empty one."""
+
+    def fastest(arguments: tuple[str, ...]) -> float:
+        times = []
+        for _ in range(3):
+            start = perf_counter()
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+            times.append(perf_counter() - start)
+        return min(times)
+
+    return fastest(arguments) - fastest(("-c", ""))
+
+
+def test_importing_gpuseg_loads_no_other_package():
+    assert loaded("import gpuseg") & {*HEAVY, "numpy", "typer", "rich"} == set()
+
+
+@pytest.mark.parametrize("module", ["gpuseg.cli", "gpuseg.api"])
+def test_the_command_line_loads_no_heavy_package_before_it_is_used(module):
+    assert loaded(f"import {module}") & set(HEAVY) == set()
+
+
+def test_gpuseg_is_imported_in_a_moment():
+    assert seconds("-c", "import gpuseg") < START * PATIENCE
+
+
+def test_help_appears_in_a_moment():
+    help_text = "import sys; sys.argv = ['gpuseg', '--help']; from gpuseg.cli import main; main()"
+    assert seconds("-c", help_text) < HELP * PATIENCE

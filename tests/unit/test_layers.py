@@ -17,6 +17,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "numba": ("backends/",),
     "llvmlite": ("backends/",),
     "cuml": ("forests/cuml_rf.py",),
+    "joblib": ("forests/",),
     "sklearn": ("forests/", "pixel.py", "object.py"),
     "h5py": ("io/", "ilp/", "tables.py"),
     "tifffile": ("io/",),
@@ -32,7 +33,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "napari": ("napari_plugin/",),
     "qtpy": ("napari_plugin/",),
 }
-UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve"}
+UNPICKLERS = {("joblib", "load"), ("joblib", "dump"), ("torch", "load")}
 UNSAFE_CALLS = {"eval", "exec", "compile"}
 
 
@@ -72,8 +74,14 @@ def forbidden(here: str, tree: ast.AST) -> Iterator[str]:
         if module.split(".")[0] in UNSAFE:
             yield f"{here}:{line} imports {module}: data from outside is never unpickled"
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            named = [f"{m}.{n}" for m, n in UNPICKLERS for a in node.names if (node.module, a.name) == (m, n)]
+            yield from (f"{here}:{node.lineno} imports {n}: it unpickles" for n in named)
         if not isinstance(node, ast.Call):
             continue
+        called = ast.unparse(node.func)
+        if tuple(called.split(".")) in UNPICKLERS:
+            yield f"{here}:{node.lineno} calls {called}: it unpickles"
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name == "print" and not here.startswith("cli/"):
             yield f"{here}:{node.lineno} prints; only cli/ may"
@@ -111,6 +119,8 @@ def test_the_package_keeps_its_architecture():
         ("helpers.py", "x = 1", "belongs to no layer"),
         ("api.py", "print(1)", "prints; only cli/ may"),
         ("ilp/read.py", "import pickle", "never unpickled"),
+        ("forests/x.py", "from joblib import load", "imports joblib.load: it unpickles"),
+        ("forests/x.py", "joblib.load(p)", "calls joblib.load: it unpickles"),
         ("ilp/read.py", "def f(s):\n    return eval(s)", "ilp/read.py:2 calls eval"),
         ("io/npy.py", "np.load(p, allow_pickle=True)", "allows pickle"),
         ("io/npy.py", "np.load(p, allow_pickle=flag)", "allows pickle"),
@@ -128,6 +138,7 @@ def test_a_broken_rule_is_named(tmp_path, file, text, complaint):
         ("backends/_numba.py", "import numba\nfrom gpuseg.backends.base import Array"),
         ("cli/__init__.py", "import typer\nfrom gpuseg import __version__, api\nprint(1)"),
         ("io/npy.py", "np.load(p, allow_pickle=False)"),
+        ("forests/x.py", "from joblib import effective_n_jobs\neffective_n_jobs(1)"),
         ("backends/base.py", "re.compile('x')"),
         ("__init__.py", "from gpuseg.api import train"),
     ],

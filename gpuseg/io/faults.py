@@ -29,6 +29,7 @@ DAMAGE = (
     zlib.error,
 )
 CEILING = 64 << 30  # no single read asks for more, whatever the machine has
+DEFLATE_RATIO = 1032  # deflate cannot pack tighter, so a larger claim is false
 SMALL = 64 << 20  # below this, asking what the machine has costs more than it protects
 
 
@@ -52,8 +53,7 @@ def reading(path: Path | str) -> Iterator[None]:
     except DAMAGE as error:
         raise FileError(
             f"{path}: cannot be read: {_reason(error)}",
-            hint="if it opens elsewhere, its kind may be one gpuseg does not read; "
-            "else it is damaged or incomplete: copy it again from where it was made",
+            hint="if it is damaged or incomplete, copy it again from where it was made",
         ) from error
 
 
@@ -93,6 +93,15 @@ def check_memory(path: Path | str, shape: tuple[int, ...], itemsize: int) -> Non
         )
 
 
+def check_packed(path: Path | str, packed: int, nbytes: int) -> None:
+    """Refuse a header that claims more bytes than its deflate stream can hold."""
+    if nbytes > packed * DEFLATE_RATIO:
+        raise FileError(
+            f"{path}: {packed} packed bytes cannot hold the {nbytes} that its header claims",
+            hint="the file is cut off or damaged: copy it again from where it was made",
+        )
+
+
 def size(nbytes: int) -> str:
     """Bytes as people read them, e.g. `'3.1 GB'`."""
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
@@ -104,7 +113,8 @@ def size(nbytes: int) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno and error.strerror:
         return error.strerror if len(error.strerror) < 60 else os.strerror(error.errno)
-    lines = str(error).strip().splitlines()
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    lines = text.strip().splitlines()
     return f"{lines[0][:200]} ({type(error).__name__})" if lines else type(error).__name__
 
 

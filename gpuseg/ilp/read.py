@@ -1,0 +1,210 @@
+"""ilastik projects: images, features, scribbles and the trained pixel classifier inside an .ilp file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.errors import LabelError, ModelError
+from gpuseg.features.selection import Selection
+from gpuseg.forests.vigra_rf import from_vigra
+from gpuseg.ilp.classifier import FORESTS, match_features, read_forests, read_selection
+from gpuseg.ilp.labels import Scribbles, read_labels
+from gpuseg.ilp.lanes import RAW, Lane, Source, find, is_flat, read_lanes
+from gpuseg.ilp.parts import Part, naming, opened
+from gpuseg.io import open_image
+from gpuseg.model import COLORS, LabelClass, PixelModel
+
+PIXEL = "Pixel Classification"
+COMBINED = (
+    "Object Classification (from pixel classification)",
+    "Pixel Classification + Object Classification",
+)
+WORKFLOWS = (
+    PIXEL,
+    *COMBINED,
+    "Object Classification (from prediction image)",
+    "Object Classification (from binary image)",
+    "Object Classification (from label image)",
+)
+OTHER_WORKFLOWS = {
+    "Autocontext (2-stage)": "trains a second pixel classifier on the answers of a first",
+    "Animal Tracking": "follows objects through time",
+    "Automatic Tracking (Conservation Tracking)": "follows objects through time",
+    "Boundary-based Segmentation with Multicut": "merges superpixels along a boundary map",
+    "Carving": "grows one object at a time from scribbles",
+    "Cell Density Counting": "estimates how many objects there are, without finding them",
+    "Data Conversion": "only converts image files",
+    "Edge Training With Multicut": "merges superpixels along a boundary map",
+    "Manual Tracking Workflow": "follows objects through time",
+    "Neural Network Classification (Local)": "runs a network that was trained elsewhere",
+    "Structured Learning Tracking": "follows objects through time",
+}
+_PIXEL_GROUP = "PixelClassification"
+_TRAIN = "in ilastik: choose features, paint, press Live Update, save; or use gpuseg train"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What an .ilp file says. Labels, forests and images are read when they are asked for."""
+
+    path: Path
+    workflow: str
+    version: str  # of ilastik
+    lanes: tuple[Lane, ...]
+    selection: Selection | None  # None where no feature is ticked
+    classes: tuple[LabelClass, ...]
+    trained: bool  # whether a pixel classifier is stored
+
+    def pixel_model(self) -> PixelModel:
+        """The trained pixel classifier, predicting what ilastik predicts with it.
+
+        ModelError lists what the project lacks, or names the entry that is damaged.
+
+            model = open_project("cells.ilp").pixel_model()
+        """
+        with opened(self.path) as root:
+            selection, raw = self._parts_of_model(root)
+            pixel = root.part(_PIXEL_GROUP)
+            forest = from_vigra(read_forests(pixel), [c.value for c in self.classes])
+            depth = 1 if is_flat(raw) else 2
+            channels = _channels(selection, forest.n_features, depth, raw)
+            if "feature_names" in (stored := pixel.part(FORESTS)):
+                selection = match_features(selection, stored.texts("feature_names"), channels, depth)
+            return PixelModel(
+                selection=selection,
+                forest=forest,
+                classes=self.classes,
+                channels=channels,
+                ndim=1 + depth,
+                axes=raw.stated_axes,
+                provenance={"project": self.path.name, "workflow": self.workflow, "ilastik": self.version},
+            )
+
+    def labels(self, lane: int = 0) -> Scribbles:
+        """Scribbles of a lane, perhaps none."""
+        with opened(self.path) as root:
+            raw = self._source(lane, RAW)
+            version = self.version if self.workflow in COMBINED else ""
+            name = f"{_PIXEL_GROUP}/LabelSets/labels{lane:03}"
+            return read_labels(root.part(name) if name in root else None, raw, version, len(self.classes))
+
+    def image_path(self, lane: int = 0, role: str = RAW) -> str:
+        """Where an image is now, for `open_image`; FileError says where it was looked for."""
+        with naming(self.path):
+            return find(self._source(lane, role), self.path)
+
+    def read_image(self, lane: int = 0) -> tuple[NDArray[Any], str]:
+        """Pixels of a raw image and their axes: the project's, without c where the file has none."""
+        path, source = self.image_path(lane), self._source(lane, RAW)
+        with open_image(path) as image:
+            stated = () if source.axes is None else (source.axes, source.label_axes)
+            axes = next((a for a in stated if len(a) == len(image.shape)), image.axes)
+            return image.read(), axes
+
+    def training_data(self) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8], str]]:
+        """Image, label image and axes of every painted lane; labels lie along the axes without c.
+
+        LabelError if nothing is painted.
+
+            images, labels, axes = zip(*open_project("cells.ilp").training_data())
+        """
+        scribbles = [self.labels(i) for i in range(len(self.lanes))]
+        if not any(len(s.values) for s in scribbles):
+            raise LabelError(f"{self.path}: nothing is painted", hint=_TRAIN)
+        for i, painted in enumerate(scribbles):
+            if len(painted.values):
+                image, axes = self.read_image(i)
+                sizes = dict(zip(axes, image.shape, strict=True))
+                yield image, painted.dense([sizes[a] for a in painted.axes]), axes
+
+    def _source(self, lane: int, role: str) -> Source:
+        if not 0 <= lane < len(self.lanes):
+            raise ModelError(f"lane {lane} is asked for, the project has {len(self.lanes)}")
+        if role not in self.lanes[lane].sources:
+            raise ModelError(f"{self.lanes[lane].name} has no {role}")
+        return self.lanes[lane].sources[role]
+
+    def _parts_of_model(self, root: Part) -> tuple[Selection, Source]:
+        """Features and first raw image; ModelError lists all that a model lacks."""
+        if self.workflow not in (PIXEL, *COMBINED):
+            raise ModelError(
+                f"has no pixel classifier, it is of {self.workflow}", hint=f"give one of {PIXEL}"
+            )
+        raw = self.lanes[0].sources.get(RAW) if self.lanes else None
+        lacks = {
+            "a raw image": raw is None,
+            "features": self.selection is None,
+            "class names": not self.classes,
+            "scribbles": not self.trained and not _painted(root),
+            "a trained forest": not self.trained,
+        }
+        if self.selection is None or raw is None or any(lacks.values()):
+            missing = ", ".join(what for what, lacking in lacks.items() if lacking)
+            raise ModelError(f"cannot predict, the project lacks {missing}", hint=_TRAIN)
+        return self.selection, raw
+
+
+def open_project(path: Path | str) -> Project:
+    """An ilastik project, read without running anything in it.
+
+    ModelError if it is not one, is damaged, or is of a workflow that classifies neither pixels nor objects.
+
+        project = open_project("cells.ilp")
+        print(project.workflow, project.image_path())
+    """
+    path = Path(path)
+    with opened(path) as root:
+        workflow = root.text("workflowName")
+        if workflow not in WORKFLOWS:
+            what = OTHER_WORKFLOWS.get(workflow, "is not known here")
+            raise ModelError(
+                f"is a project of {workflow}, which {what}",
+                hint=f"projects of {PIXEL} and of objects are read",
+            )
+        lanes = read_lanes(root)
+        raw = [lane.sources[RAW] for lane in lanes if RAW in lane.sources]
+        return Project(
+            path=path,
+            workflow=workflow,
+            version=root.text("ilastikVersion") if "ilastikVersion" in root else "",
+            lanes=lanes,
+            selection=read_selection(root, flat=all(is_flat(source) for source in raw)),
+            classes=_classes(root),
+            trained=f"{_PIXEL_GROUP}/{FORESTS}" in root,
+        )
+
+
+def _painted(root: Part) -> bool:
+    name = f"{_PIXEL_GROUP}/LabelSets"
+    return name in root and any(lane.names() for lane in root.part(name).parts("labels"))
+
+
+def _classes(root: Part) -> tuple[LabelClass, ...]:
+    if f"{_PIXEL_GROUP}/LabelNames" not in root:
+        return ()
+    pixel = root.part(_PIXEL_GROUP)
+    names = pixel.texts("LabelNames")
+    colors = np.resize(np.array(COLORS), (len(names), 3))
+    if "LabelColors" in pixel and not pixel.empty("LabelColors"):
+        colors = pixel.array("LabelColors", "iu")
+    if colors.shape != (len(names), 3) or not ((colors >= 0) & (colors <= 255)).all():
+        raise ModelError(f"{pixel.where}LabelColors, {colors.shape}, are not colours of {len(names)} classes")
+    rows = enumerate(zip(names, colors.tolist(), strict=True), 1)
+    return tuple(LabelClass(i, name, (r, g, b)) for i, (name, (r, g, b)) in rows)
+
+
+def _channels(selection: Selection, n_features: int, depth: int, raw: Source) -> int:
+    """Channels of the training images; the forest's features tell where an old project does not."""
+    each = selection.count(1, depth)
+    known = raw.sizes()
+    channels = n_features // each if known is None else known["c"]
+    if channels * each != n_features:
+        raise ModelError(
+            f"the forest wants {n_features} features; ticked are {each} for each of {channels} channels",
+            hint="the features changed after training: train again in ilastik and save",
+        )
+    return channels

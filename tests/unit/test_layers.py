@@ -11,7 +11,7 @@ LAYERS = [  # an import may only go to the right
     *("napari_plugin", "cli", "api", "run", "export", "tables", "pixel", "object", "ilp", "model"),
     *("objects", "features", "forests", "io", "backends", "plugins", "tiles", "axes", "errors"),
 ]
-BESIDE = {"__init__", "testing"}  # public names by lazy strings; exams for plug-ins
+BESIDE = {"__init__", "__main__", "testing"}  # public names by lazy strings; exams for plug-ins
 OWNERS: dict[str, tuple[str, ...]] = {
     "cupy": ("backends/",),
     "numba": ("backends/",),

@@ -32,11 +32,16 @@ class Job:
 class ForestArrays(Protocol):
     """What a backend needs of a trained forest; `forests.arrays.Forest` is one."""
 
-    feature: NDArray[Any]  # int32 (nodes,): column to test, -1 in a leaf
-    threshold: NDArray[Any]  # float32 (nodes,): value < threshold goes to `left`, else `left + 1`
-    left: NDArray[Any]  # int32 (nodes,): first child; in a leaf its row of `leaves`
-    roots: NDArray[Any]  # int32 (trees,)
-    leaves: NDArray[Any]  # float32 (rows, classes): class probabilities
+    @property
+    def feature(self) -> NDArray[Any]: ...  # int32 (nodes,): column to test, -1 in a leaf
+    @property
+    def threshold(self) -> NDArray[Any]: ...  # float32 (nodes,): value < threshold: `left`, else `left + 1`
+    @property
+    def left(self) -> NDArray[Any]: ...  # int32 (nodes,): first child; in a leaf its row of `leaves`
+    @property
+    def roots(self) -> NDArray[Any]: ...  # int32 (trees,)
+    @property
+    def leaves(self) -> NDArray[Any]: ...  # float32 (rows, classes): class probabilities
 
 
 class Backend(Protocol):

@@ -12,7 +12,8 @@ from gpuseg.axes import SPACE
 from gpuseg.backends.base import Job
 from gpuseg.backends.taps import SMOOTH_WINDOW, radius
 from gpuseg.errors import InputError, ModelMismatchError, ShapeError
-from gpuseg.features.filters import FILTERS
+from gpuseg.features.filters import FILTERS, Filter
+from gpuseg.plugins import load
 
 SIGMAS = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)  # the scales ilastik offers
 SMALLEST = 0.3
@@ -40,12 +41,26 @@ def presmooth(sigma: float) -> float:
     return sqrt(sigma * sigma - 1) if sigma > 1 else sigma
 
 
+def _known(name: str) -> Filter:
+    """The row of a filter, perhaps of another package."""
+    if name not in FILTERS:
+        load("filters")
+    if name not in FILTERS:
+        raise InputError(f"unknown filter {name!r}", hint=f"one of {', '.join(FILTERS)}")
+    return FILTERS[name]
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The ticked cells, in the order of the stack: filter by filter, scale by scale (SPEC 1.7).
 
     `channels`: input channels to use, None for all. `spacing`: size of a pixel along z, y, x relative
     to the finest axis; sigmas are in pixels of that axis. Both go beyond ilastik.
+
+    >>> Selection.table({"gaussian_smoothing": [1.0], "hessian_of_gaussian_eigenvalues": [1.6]}).names(1, 1)
+    ['Gaussian Smoothing (σ=1.0) in 2D',
+     'Hessian of Gaussian Eigenvalues (σ=1.6) in 2D [0]',
+     'Hessian of Gaussian Eigenvalues (σ=1.6) in 2D [1]']
     """
 
     scales: tuple[Scale, ...]
@@ -62,14 +77,12 @@ class Selection:
         if len(set(self.cells)) != len(self.cells):
             raise InputError("a filter is selected twice at the same sigma")
         for name, i in self.cells:
-            if name not in FILTERS:
-                raise InputError(f"unknown filter {name!r}", hint=f"one of {', '.join(FILTERS)}")
+            least = _known(name).smallest
             if not 0 <= i < len(self.scales):
                 raise InputError("a feature names a scale that does not exist")
-            if self.scales[i].sigma < FILTERS[name].smallest:
+            if self.scales[i].sigma < least:
                 raise InputError(
-                    f"{FILTERS[name].title} at sigma {self.scales[i].sigma}: "
-                    f"its least sigma is {FILTERS[name].smallest}"
+                    f"{FILTERS[name].title} at sigma {self.scales[i].sigma}: its least sigma is {least}"
                 )
         if self.channels == ():
             raise InputError("no channel is selected", hint="leave out `channels` to use all")
@@ -86,9 +99,8 @@ class Selection:
         stray = next((s for s in flat if s not in sigmas), None)
         if stray is not None:
             raise InputError(f"in_2d names sigma {stray}, which no filter uses", hint=f"used: {sigmas}")
-        unknown = next((f for f in filters if f not in FILTERS), None)
-        if unknown is not None:
-            raise InputError(f"unknown filter {unknown!r}", hint=f"one of {', '.join(FILTERS)}")
+        for name in filters:
+            _known(name)
         cells = [
             (f, j)
             for f in FILTERS

@@ -155,6 +155,13 @@ def test_spacing_shortens_sigma_along_coarse_axes():
     selection.check(sizes("zyx", (5, 19, 19)))
 
 
+def test_a_filter_of_another_package_is_looked_for_when_it_is_named(monkeypatch):
+    monkeypatch.setattr(
+        "gpuseg.features.selection.load", lambda group: monkeypatch.setitem(FILTERS, group, FILTERS[GS])
+    )
+    assert Selection.table({"filters": [1.0]}).cells == (("filters", 0),)
+
+
 @pytest.mark.parametrize(
     ("shape", "in_2d", "message"),
     [

@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## segment a real image into demo/ and show how to do it on your own
-	$(BIN)/gpuseg demo $(DEMO)
+	$(BIN)/gpuseg demo -o $(DEMO)
 
 test: $(READY) ## all that CI checks; make test ARGS="-k hessian" runs only the tests you choose
 ifneq ($(strip $(ARGS)),)

@@ -17,12 +17,14 @@ import pytest
 import gpuseg
 from gpuseg.features.filters import FILTERS
 from gpuseg.features.selection import Selection
+from gpuseg.forests import TRAINERS
 from gpuseg.io import FORMATS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [p for p in PAGES if "_build" not in p.parts]
 BLOCK = re.compile(r"(?:^<!-- ([^\n]*) -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TABLES = (FILTERS, FORMATS, TRAINERS)
 RUN = ("python", "console", "toml")
 SHOWN = ("text", "mermaid", "bibtex")  # nothing to run
 SAME = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -53,9 +55,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
-    kept = {id(t): dict(t) for t in (FILTERS, FORMATS)}
+    kept = {id(t): dict(t) for t in TABLES}
     yield tmp_path
-    for tables in (FILTERS, FORMATS):
+    for tables in TABLES:
         tables.clear()
         tables.update(kept[id(tables)])
 

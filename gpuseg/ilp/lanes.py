@@ -48,7 +48,18 @@ class Lane:
     """Images that belong together: the raw one and those that go with it."""
 
     name: str
-    sources: Mapping[str, Source]
+    sources: Mapping[str, Source]  # by role
+
+    def __getitem__(self, role: str) -> Source:
+        """The image of a role; ModelError if the lane has none."""
+        if role not in self.sources:
+            raise ModelError(f"{self.name} has no {role}", hint="add the image in ilastik and save")
+        return self.sources[role]
+
+    @property
+    def raw(self) -> Source:
+        """The image that is segmented."""
+        return self[RAW]
 
 
 def read_lanes(root: Part) -> tuple[Lane, ...]:

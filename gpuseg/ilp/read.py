@@ -16,7 +16,7 @@ from gpuseg.ilp.labels import Scribbles, read_labels
 from gpuseg.ilp.lanes import RAW, Lane, Source, find, is_flat, read_lanes
 from gpuseg.ilp.parts import Part, naming, opened
 from gpuseg.io import open_image
-from gpuseg.model import COLORS, LabelClass, PixelModel
+from gpuseg.model import LabelClass, PixelModel, class_color
 
 PIXEL = "Pixel Classification"
 COMBINED = (
@@ -57,7 +57,7 @@ class Project:
     lanes: tuple[Lane, ...]
     selection: Selection | None  # None where no feature is ticked
     classes: tuple[LabelClass, ...]
-    trained: bool  # whether a pixel classifier is stored
+    has_forest: bool  # whether a pixel classifier is stored
 
     def pixel_model(self) -> PixelModel:
         """The trained pixel classifier, predicting what ilastik predicts with it.
@@ -93,17 +93,28 @@ class Project:
             return read_labels(root.part(name) if name in root else None, raw, version, len(self.classes))
 
     def image_path(self, lane: int = 0, role: str = RAW) -> str:
-        """Where an image is now, for `open_image`; FileError says where it was looked for."""
+        """Where an image is now, for `open_image`; FileError says where it was looked for.
+
+        Of an image that was copied into the project: the project's path, then that of the pixels in it.
+        """
         with naming(self.path):
             return find(self._source(lane, role), self.path)
 
     def read_image(self, lane: int = 0) -> tuple[NDArray[Any], str]:
         """Pixels of a raw image and their axes: the project's, without c where the file has none."""
-        path, source = self.image_path(lane), self._source(lane, RAW)
-        with open_image(path) as image:
-            stated = () if source.axes is None else (source.axes, source.label_axes)
-            axes = next((a for a in stated if len(a) == len(image.shape)), image.axes)
-            return image.read(), axes
+        with naming(self.path):
+            source = self._source(lane, RAW)
+            stated = (source.stated_axes, source.label_axes)
+        if source.embedded:
+            with opened(self.path) as root:
+                pixels = root.array(source.embedded)
+        else:
+            with open_image(self.image_path(lane)) as image:
+                pixels = image.read()
+        fitting = [axes for axes in stated if len(axes) == pixels.ndim]
+        if not fitting:
+            raise ModelError(f"{self.path}: {source.file} has {pixels.ndim} axes, not those of {stated[0]!r}")
+        return pixels, fitting[0]
 
     def training_data(self) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8], str]]:
         """Image, label image and axes of every painted lane; labels lie along the axes without c.
@@ -124,9 +135,7 @@ class Project:
     def _source(self, lane: int, role: str) -> Source:
         if not 0 <= lane < len(self.lanes):
             raise ModelError(f"lane {lane} is asked for, the project has {len(self.lanes)}")
-        if role not in self.lanes[lane].sources:
-            raise ModelError(f"{self.lanes[lane].name} has no {role}")
-        return self.lanes[lane].sources[role]
+        return self.lanes[lane][role]
 
     def _parts_of_model(self, root: Part) -> tuple[Selection, Source]:
         """Features and first raw image; ModelError lists all that a model lacks."""
@@ -139,8 +148,8 @@ class Project:
             "a raw image": raw is None,
             "features": self.selection is None,
             "class names": not self.classes,
-            "scribbles": not self.trained and not _painted(root),
-            "a trained forest": not self.trained,
+            "scribbles": not self.has_forest and not _painted(root),
+            "a trained forest": not self.has_forest,
         }
         if self.selection is None or raw is None or any(lacks.values()):
             missing = ", ".join(what for what, lacking in lacks.items() if lacking)
@@ -174,7 +183,7 @@ def open_project(path: Path | str) -> Project:
             lanes=lanes,
             selection=read_selection(root, flat=all(is_flat(source) for source in raw)),
             classes=_classes(root),
-            trained=f"{_PIXEL_GROUP}/{FORESTS}" in root,
+            has_forest=f"{_PIXEL_GROUP}/{FORESTS}" in root,
         )
 
 
@@ -188,7 +197,7 @@ def _classes(root: Part) -> tuple[LabelClass, ...]:
         return ()
     pixel = root.part(_PIXEL_GROUP)
     names = pixel.texts("LabelNames")
-    colors = np.resize(np.array(COLORS), (len(names), 3))
+    colors = np.array([class_color(v) for v in range(1, len(names) + 1)]).reshape(-1, 3)
     if "LabelColors" in pixel and not pixel.empty("LabelColors"):
         colors = pixel.array("LabelColors", "iu")
     if colors.shape != (len(names), 3) or not ((colors >= 0) & (colors <= 255)).all():

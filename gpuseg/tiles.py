@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 Region = tuple[slice, ...]
+LEAST = 32  # no edge of a tile is shorter, unless the image is
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +34,20 @@ def tiles(shape: Sequence[int], size: Sequence[int], halo: Sequence[int]) -> Ite
                 slice(max(0, a - h), min(n, b + h)) for (a, b), h, n in zip(block, halo, shape, strict=True)
             ),
         )
+
+
+def tile_size(shape: Sequence[int], halo: Sequence[int], pixels: int) -> tuple[int, ...]:
+    """The tile of at most `pixels` that reads least beyond itself.
+
+    Edges are powers of two or the whole axis, so that tiles fall on the chunks of stored images.
+    """
+
+    def edges(n: int, h: int) -> list[int]:
+        return [2**k for k in range(n.bit_length()) if (LEAST if h else 1) <= 2**k < n] + [n]
+
+    def cost(size: Sequence[int]) -> float:
+        return prod(min(n, s + 2 * h) / s for n, s, h in zip(shape, size, halo, strict=True))
+
+    choice = list(product(*map(edges, shape, halo)))
+    fitting = [s for s in choice if prod(s) <= pixels] or choice[:1]
+    return min(fitting, key=lambda s: (cost(s), -prod(s)))

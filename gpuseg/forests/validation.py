@@ -99,7 +99,8 @@ def cross_validate(
     for k in used:
         held = fold == k
         trained = train(rows[~held], labels[~held], trees=trees, seed=seed, threads=threads)
-        proba = get_backend("cpu").forest_proba(np.ascontiguousarray(rows[held].T), trained.forest)
+        planes = np.ascontiguousarray(rows[held].T)[:, None, None]  # an image of one row
+        proba = get_backend("cpu").forest_proba(planes, trained.forest)[0, 0]
         confusion += confusion_matrix(labels[held], proba, classes)
     return Validation(confusion, classes, counts, len(used))
 

@@ -18,7 +18,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "llvmlite": ("backends/",),
     "cuml": ("forests/cuml_rf.py",),
     "joblib": ("forests/",),
-    "sklearn": ("forests/", "pixel.py", "object.py"),
+    "sklearn": ("forests/", "pixel/", "object.py"),
     "h5py": ("io/", "ilp/", "tables.py"),
     "tifffile": ("io/",),
     "zarr": ("io/",),

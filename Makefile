@@ -47,6 +47,7 @@ lint: $(READY) ## style, types, size budgets, generated tables
 	$(BIN)/mypy
 	$(BIN)/python tools/line_counts.py
 	$(BIN)/python tools/gen_tables.py --check
+	$(BIN)/python benchmarks/tables.py --check
 
 docs: $(READY) ## HTML pages in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
@@ -55,9 +56,11 @@ fix: $(READY) ## mend what a tool can mend: imports, format, generated tables
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/python tools/gen_tables.py
+	$(BIN)/python benchmarks/tables.py
 
 bench: $(READY) ## side-by-side benchmarks; adds rows to benchmarks/results
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 soak: $(READY) ## the long tests: many mutants, many tilings
 	$(BIN)/python -m pytest -m soak $(ARGS)

@@ -6,6 +6,7 @@ It draws bright and hollow spots, marks three of each, and compares both selecti
 """
 
 import numpy as np
+
 from gpuseg import PixelClassifier, Selection
 from gpuseg.features.filters import pixel_filter
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from gpuseg import PixelClassifier, open_image
 from gpuseg.io import Output, create_image
 

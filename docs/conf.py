@@ -1,5 +1,12 @@
 """How the pages are built: Markdown by MyST, signatures by autodoc, and a warning is an error."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import docstrings
+
 from gpuseg import __version__
 
 project = "gpuseg"
@@ -19,3 +26,7 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = f"gpuseg {version}"
 html_static_path = ["pictures"]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", docstrings.process)

@@ -85,13 +85,17 @@ def commands() -> str:
 
 def command(name: str, c: Any) -> str:
     """One command as a section."""
-    arguments = [(f"`{p.name}`", p.help or "") for p in c.params if p.param_type_name == "argument"]
+    arguments = [
+        (f"`{p.metavar or p.name}`", p.help or "") for p in c.params if p.param_type_name == "argument"
+    ]
     options = [
         (", ".join(f"`{o}`" for o in (*p.opts, *p.secondary_opts)), p.help or "", default(p))
         for p in c.params
         if p.param_type_name == "option" and not p.hidden
     ]
     parts = [f"## gpuseg {name}", (c.help or "").strip()]
+    example = re.search(r"\[bold\](.*)\[/bold\]", c.epilog or "")
+    parts += [f"```text\n$ {example[1]}\n```"] if example else []
     parts += [table(("argument", ""), arguments)] if arguments else []
     parts += [table(("option", "", "default"), options)] if options else []
     return "\n\n".join(parts)
@@ -99,7 +103,9 @@ def command(name: str, c: Any) -> str:
 
 def default(option: Any) -> str:
     value = option.default
-    return "" if value in (None, False, (), []) or callable(value) else f"`{value}`"
+    if value in (None, False, "", (), []) or callable(value):
+        return ""
+    return ", ".join(f"`{v}`" for v in (value if isinstance(value, list | tuple) else [value]))
 
 
 TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (filters, formats, errors, commands)}

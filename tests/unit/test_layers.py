@@ -22,7 +22,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "h5py": ("io/", "ilp/", "tables.py"),
     "tifffile": ("io/",),
     "zarr": ("io/",),
-    "PIL": ("io/",),
+    "PIL": ("io/", "cli/picture.py"),  # files; and drawing what the demo shows
     "imagecodecs": ("io/",),
     "safetensors": ("model.py",),
     "dask": ("run/cluster.py",),

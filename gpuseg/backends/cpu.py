@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -14,11 +15,17 @@ from gpuseg.backends import taps
 from gpuseg.backends.base import Array, ForestArrays, Job, Sigmas
 from gpuseg.tiles import Region
 
+if TYPE_CHECKING:
+    from gpuseg.backends._numba.walk import Packed
+
 
 class CpuBackend:
     """NumPy arrays, all cores this process may use."""
 
     name = "cpu"
+
+    def __init__(self) -> None:
+        self._packed: WeakKeyDictionary[ForestArrays, Packed] = WeakKeyDictionary()
 
     def asarray(self, x: ArrayLike, dtype: DTypeLike | None = None) -> Array:
         return np.asarray(x, dtype)
@@ -47,21 +54,34 @@ class CpuBackend:
         return list(np.moveaxis(np.linalg.eigvalsh(matrix)[..., ::-1], -1, 0))
 
     def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
-        return None
+        from gpuseg.backends._numba import pipeline, plan
+
+        if (steps := plan.plan(jobs)) is None:
+            return None
+        if out is None:
+            size = (s.stop - s.start for s in core)
+            out = np.empty((plan.plane_count(steps), *size), np.float32)
+        pipeline.store_planes(np.ascontiguousarray(image, np.float32), steps, core, out)
+        return out
 
     def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
-        rows = planes.reshape(len(planes), -1)
-        total = np.zeros((rows.shape[1], forest.leaves.shape[1]))
-        pixels = np.arange(rows.shape[1])
-        for root in forest.roots:
-            node = np.full(len(pixels), root)
-            while (inner := forest.feature[node] >= 0).any():
-                test = forest.feature[node[inner]], pixels[inner]
-                node[inner] = forest.left[node[inner]] + ~(rows[test] < forest.threshold[node[inner]])
-            total += forest.leaves[forest.left[node]]
-        return (total / len(forest.roots)).astype(np.float32).reshape(*planes.shape[1:], -1)
+        from gpuseg.backends._numba import pipeline
+
+        return pipeline.classify_planes(planes, self._pack(forest))
 
     def image_proba(
         self, image: Array, jobs: Sequence[Job], core: Region, forest: ForestArrays
     ) -> Array | None:
-        return None
+        from gpuseg.backends._numba import pipeline, plan
+
+        if (steps := plan.plan(jobs)) is None:
+            return None
+        planes = plan.plane_count(steps)
+        return pipeline.classify(np.ascontiguousarray(image, np.float32), steps, planes, core, self._pack(forest))
+
+    def _pack(self, forest: ForestArrays) -> "Packed":
+        from gpuseg.backends._numba.walk import pack
+
+        if forest not in self._packed:
+            self._packed[forest] = pack(forest)
+        return self._packed[forest]

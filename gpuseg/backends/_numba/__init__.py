@@ -1,0 +1,1 @@
+"""The fast CPU path: what `cpu.py` defines, fused over filters and walked in tiles."""

@@ -77,6 +77,13 @@ class PixelModel:
     """Everything that turns an image into class probabilities.
 
     Column k of all probabilities is classes[k]. ModelError where the parts do not fit each other.
+
+    >>> image, scribbles = np.zeros((40, 40)), np.zeros((40, 40), int)
+    >>> image[:, 20:], scribbles[5, :20], scribbles[5, 20:] = 9, 1, 2
+    >>> gpuseg.PixelClassifier(n_estimators=5).fit(image, scribbles).save("cells.gpuseg")
+    >>> model = PixelModel.load("cells.gpuseg")
+    >>> [c.name for c in model.classes], model.channels, len(model.feature_names)
+    (['Label 1', 'Label 2'], 1, 49)
     """
 
     selection: Selection

@@ -105,8 +105,10 @@ def open_image(path: Path | str, axes: str | None = None) -> Image:
     axes: one letter of tzyxc per array axis. By default what the file says (`axes_from` "file"),
     else ilastik's guess by shape ("shape"). A FileError names the file, what is wrong, what to do.
 
-        with open_image("stack.npy", axes="tyx") as image:
-            print(image.shape, image.dtype, image.axes)
+    >>> np.save("stack.npy", np.zeros((5, 40, 30), np.uint8))
+    >>> with open_image("stack.npy", axes="tyx") as image:
+    ...     print(image.shape, image.dtype, image.axes)
+    (5, 40, 30) uint8 tyx
     """
     file, inside = locate(path)
     row = image_format(file)

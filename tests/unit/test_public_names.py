@@ -6,6 +6,7 @@ import importlib
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gpuseg
@@ -37,7 +38,8 @@ def examples(name):
     """The examples of a public name: its own and those of its public methods."""
     public, module = getattr(gpuseg, name), importlib.import_module(gpuseg._HOMES[name])
     finder = doctest.DocTestFinder(exclude_empty=True)
-    return [t for t in finder.find(public, name, module=module, globs={}) if t.examples]
+    names = {name: public, "gpuseg": gpuseg, "np": np}
+    return [t for t in finder.find(public, name, module=module, globs=names) if t.examples]
 
 
 @pytest.mark.parametrize("name", NAMES)

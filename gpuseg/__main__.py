@@ -1,0 +1,6 @@
+"""`python -m gpuseg`."""
+
+from gpuseg.cli import main
+
+if __name__ == "__main__":
+    main()

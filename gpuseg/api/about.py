@@ -1,0 +1,126 @@
+"""What a file is, and what this machine has."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from gpuseg import __version__
+from gpuseg.api.models import MODEL, PROJECT
+from gpuseg.backends import get_backend
+from gpuseg.errors import GpusegError
+from gpuseg.io import image_format, open_image
+from gpuseg.io.faults import size
+from gpuseg.model import PixelModel
+
+LIBRARIES = (
+    *("numpy", "scipy", "numba", "scikit-learn", "safetensors", "h5py", "tifffile", "imagecodecs"),
+    *("zarr", "pillow", "cupy-cuda12x", "cupy-cuda13x", "napari"),
+)
+
+
+def info(path: str | Path, axes: str | None = None) -> dict[str, Any]:
+    """What an image, model or project holds, as plain JSON values; key "kind" says which it is.
+
+    info("cells.gpuseg")["classes"]
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == MODEL:
+        return _model(PixelModel.load(path), str(path))
+    return _project(path) if suffix == PROJECT else _image(path, axes)
+
+
+def _image(path: str | Path, axes: str | None) -> dict[str, Any]:
+    with open_image(path, axes) as image:
+        voxel = {a: f"{s:g} {image.voxel.unit.get(a, 'micrometer')}" for a, s in image.voxel.size.items()}
+        return {
+            "kind": "image",
+            "path": image.path,
+            "format": image_format(path).name,
+            "shape": list(image.shape),
+            "axes": image.axes,
+            "axes from": image.axes_from,
+            "type": str(image.dtype),
+            "pixel size": voxel,
+        }
+
+
+def _model(model: PixelModel, path: str) -> dict[str, Any]:
+    return {
+        "kind": "model",
+        "path": path,
+        "classes": _classes(model),
+        "images": f"{model.ndim}D, {model.channels} channels, trained on axes {model.axes}",
+        "trees": len(model.forest.roots),
+        "nodes": len(model.forest.feature),
+        "features": model.feature_names,
+        "hash": model.hash,
+        "provenance": model.provenance,
+    }
+
+
+def _classes(model: Any) -> dict[str, str]:
+    return {str(c.value): c.name for c in model.classes}
+
+
+def _project(path: str | Path) -> dict[str, Any]:
+    from gpuseg.ilp.read import open_project
+
+    project = open_project(path)
+    lanes = {
+        lane.name: {role: f"{s.file} ({s.axes}, {s.shape})" for role, s in lane.sources.items()}
+        for lane in project.lanes
+    }
+    selection = project.selection
+    return {
+        "kind": "project",
+        "path": str(path),
+        "workflow": project.workflow,
+        "ilastik": project.version,
+        "classes": _classes(project),
+        "images": lanes,
+        "features": []
+        if selection is None
+        else [f"{f} σ={selection.scales[i].sigma}" for f, i in selection.cells],
+        "trained": project.has_forest,
+    }
+
+
+def doctor() -> dict[str, Any]:
+    """What gpuseg finds on this machine: versions, processors, memory, backends and why not others."""
+    return {
+        "gpuseg": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+        "processors": _processors(),
+        "memory": _memory(),
+        "backends": {name: _backend(name) for name in ("auto", "cpu", "cuda")},
+        "libraries": {name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _processors() -> str:
+    from gpuseg.backends._numba.threads import cores
+
+    return f"{cores()} used of {os.cpu_count()}"
+
+
+def _memory() -> str:
+    free, every = (os.sysconf(f"SC_{kind}_PAGES") * os.sysconf("SC_PAGE_SIZE") for kind in ("AVPHYS", "PHYS"))
+    return f"{size(free)} free of {size(every)}"
+
+
+def _backend(name: str) -> str:
+    try:
+        return f"{get_backend(name).name}, ready"
+    except GpusegError as error:
+        return error.problem
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"

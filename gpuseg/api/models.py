@@ -1,0 +1,80 @@
+"""Where a model comes from: a `.gpuseg` file, an ilastik project, or memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.axes import SPACE
+from gpuseg.errors import FileError, InputError
+from gpuseg.io import locate
+from gpuseg.model import PixelModel
+from gpuseg.tiles import Region
+
+if TYPE_CHECKING:
+    from gpuseg.ilp.read import Project
+
+Painted = Callable[[int, Region], NDArray[Any]]  # (t, zyx) -> labels (z, y, x)
+PROJECT = ".ilp"
+MODEL = ".gpuseg"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model and, if it came from a project, the project."""
+
+    model: PixelModel
+    project: "Project | None" = None
+    files: tuple[str, ...] = ()  # that no result may overwrite
+
+    def lane(self, image: str) -> int:
+        """The lane of the project that holds `image`, by its path, else by its file name."""
+        assert self.project is not None
+        here = locate(image)[0]
+        files = [locate(lane.raw.file)[0] for lane in self.project.lanes]
+        same_path = [
+            i for i, f in enumerate(files) if (self.project.path.parent / f).resolve() == here.resolve()
+        ]
+        same_name = [i for i, f in enumerate(files) if f.name == here.name]
+        for found in (same_path, same_name):
+            if len(found) == 1:
+                return found[0]
+        raise InputError(
+            f"{image}: is not an image of the project, so there are no labels of it",
+            hint=f"its images are {', '.join(f.name for f in files)}",
+        )
+
+    def labels(self, image: str) -> Painted:
+        """The scribbles on `image`, as a function of time point and region."""
+        assert self.project is not None
+        scribbles = self.project.labels(self.lane(image))
+        column = {a: scribbles.where[:, i] for i, a in enumerate(scribbles.axes)}
+        zero = np.zeros(len(scribbles.values), np.intp)
+        time, at = column.get("t", zero), np.stack([column.get(a, zero) for a in SPACE], axis=1)
+
+        def painted(t: int, region: Region) -> NDArray[Any]:
+            low, high = ([getattr(s, end) for s in region] for end in ("start", "stop"))
+            here = (time == t) & (at >= low).all(1) & (at < high).all(1)
+            labels = np.zeros(np.subtract(high, low), scribbles.values.dtype)
+            labels[tuple((at[here] - low).T)] = scribbles.values[here]
+            return labels
+
+        return painted
+
+
+def open_model(model: str | Path | PixelModel) -> Source:
+    """The model in a file, or the one given."""
+    if isinstance(model, PixelModel):
+        return Source(model)
+    path = Path(model)
+    if not path.is_file():
+        raise FileError(f"{path}: no such file", hint="give a .gpuseg model or an ilastik project (.ilp)")
+    if path.suffix.lower() == PROJECT:
+        from gpuseg.ilp.read import open_project
+
+        project = open_project(path)
+        return Source(project.pixel_model(), project, (str(path),))
+    return Source(PixelModel.load(path), None, (str(path),))

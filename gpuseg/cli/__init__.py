@@ -1,0 +1,72 @@
+"""gpuseg on the command line. A command parses, calls one function of `gpuseg.api`, prints what was told.
+
+Exit codes: 0 done, 1 some inputs failed and the others are done, 2 wrong usage, 3 an input or the model is
+invalid, 4 memory, disk or device ran out, 130 interrupted.
+"""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gpuseg import __version__
+from gpuseg.cli import console
+from gpuseg.cli.about import doctor, info
+from gpuseg.cli.demo import demo
+from gpuseg.cli.predict import predict
+from gpuseg.cli.train import train
+from gpuseg.errors import GpusegError
+
+__all__ = ["app", "main"]
+
+
+class FriendlyGroup(TyperGroup):
+    """Our own errors are messages and an exit code; anything else is a bug, with its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GpusegError as error:
+            console.tell_error(error)
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    cls=FriendlyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="New here? [bold]gpuseg demo[/bold] segments an image that comes with the package.",
+)
+for command, example in (
+    (train, "gpuseg train --image cells.tif --labels scribbles.png -o cells.gpuseg"),
+    (predict, 'gpuseg predict cells.gpuseg a.tif b.tif -e segmentation -o "{nickname}_{result_type}.png"'),
+    (info, "gpuseg info cells.gpuseg"),
+    (doctor, "gpuseg doctor"),
+    (demo, "gpuseg demo -o demo"),
+):
+    app.command(
+        epilog=f"Example:  [bold]{example}[/bold]", no_args_is_help=command in (train, predict, info)
+    )(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gpuseg {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def gpuseg(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Pixel classification of microscopy images in the manner of ilastik: paint, train, predict."""
+
+
+def main() -> None:
+    """What the command `gpuseg` runs."""
+    app(prog_name="gpuseg")

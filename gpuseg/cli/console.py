@@ -1,0 +1,112 @@
+"""What a person at the terminal sees: told lines, a progress bar, errors; and how they stop it."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
+from time import monotonic
+from types import FrameType
+
+import typer
+
+from gpuseg.errors import Cancelled, GpusegError
+
+Progress = Callable[[str, int, int], None]
+EVERY = 10.0  # seconds between progress lines where there is no terminal to draw a bar on
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Echo(logging.Handler):
+    """Told lines go to stdout, warnings and errors to stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        wrong = record.levelno >= logging.WARNING
+        typer.echo(f"{'Error: ' if wrong else ''}{record.getMessage()}", err=wrong)
+
+
+@contextmanager
+def telling(quiet: bool = False) -> Iterator[None]:
+    """Inside, what gpuseg logs is printed; with `quiet` only errors."""
+    logger, handler = logging.getLogger("gpuseg"), _Echo()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def tell_error(error: GpusegError) -> None:
+    typer.echo(f"{'Stopped' if isinstance(error, Cancelled) else 'Error'}: {error}", err=True)
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Progress | None]:
+    """A progress callback: a bar on a terminal, else a line now and then; None if `quiet`."""
+    if quiet:
+        yield None
+    elif not sys.stderr.isatty():
+        yield _lines()
+    else:
+        with _bar() as callback:
+            yield callback
+
+
+def _lines() -> Progress:
+    last = monotonic()
+
+    def show(name: str, done: int, total: int) -> None:
+        nonlocal last
+        if done < total and monotonic() - last > EVERY:
+            last = monotonic()
+            typer.echo(f"{name}: {100 * done // total} %", err=True)
+
+    return show
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(name: str, done: int, total: int) -> None:
+            bar.update(task, description=name, completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
+def stoppable() -> Iterator[Event]:
+    """An event that SIGINT or SIGTERM sets, so that work ends cleanly; a second signal ends it at once."""
+    event = Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = [signal.signal(s, stop) for s in SIGNALS]
+    try:
+        yield event
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, SIGTERM ends the work as SIGINT does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,79 @@
+"""`gpuseg predict`."""
+
+from typing import Annotated
+
+import typer
+
+from gpuseg import export as exports
+from gpuseg.cli import console
+from gpuseg.cli.options import Axes, Backend, Quiet, checked
+from gpuseg.export import DEFAULT_NAME, INTEGERS, PLACEHOLDERS, RESULTS
+
+
+def _output(value: str) -> str:
+    from gpuseg.io import image_format
+
+    exports.check_template(value)
+    image_format(value)
+    return value
+
+
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A .gpuseg model or an ilastik project (.ilp).")
+    ],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Image files; file.h5/dataset too.")
+    ],
+    export: Annotated[
+        list[str],
+        typer.Option(
+            "-e",
+            "--export",
+            "--export_source",
+            callback=checked(lambda words: [exports.find(w) for w in words]),
+            help=f"What to write, may be given several times: {', '.join(RESULTS)}.",
+        ),
+    ] = ["probabilities"],  # noqa: B006  typer copies it
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            "--output_filename_format",
+            callback=checked(_output),
+            help=f"File names, from {', '.join(PLACEHOLDERS)}. The suffix is the format.",
+        ),
+    ] = DEFAULT_NAME,
+    axes: Axes = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            "--export_dtype",
+            help=f"{' or '.join(INTEGERS)}: scale probabilities and uncertainty to its full range.",
+        ),
+    ] = None,
+    backend: Backend = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Apply MODEL to IMAGES and write the results."""
+    from gpuseg import api
+
+    with console.telling(quiet), console.stoppable() as cancel, console.progress(quiet) as progress:
+        outcomes = api.predict(
+            model,
+            images,
+            export=export,
+            output=output,
+            axes=axes,
+            dtype=dtype,
+            backend=backend,
+            progress=progress,
+            cancel=cancel,
+            on_error="skip",
+        )
+    if errors := {o.image: o.error for o in outcomes if o.error is not None}:
+        typer.echo(f"{len(errors)} of {len(outcomes)} images failed: {', '.join(errors)}", err=True)
+        done_some = len(errors) < len(outcomes)
+        raise typer.Exit(1 if done_some else next(iter(errors.values())).exit_code)

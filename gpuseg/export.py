@@ -1,0 +1,167 @@
+"""What a prediction can be written as, under ilastik's names: results, file names, sizes on disk."""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.axes import LETTERS
+from gpuseg.errors import InputError, ResourceError
+from gpuseg.io import Kind, locate
+from gpuseg.io.faults import size
+from gpuseg.model import uncertainty
+
+Source = Literal["proba", "planes", "labels"]
+DEFAULT_NAME = "{dataset_dir}/{nickname}_{result_type}.h5"
+PLACEHOLDERS = ("{dataset_dir}", "{nickname}", "{result_type}")
+INTEGERS = ("uint8", "uint16")  # what float results can be scaled to
+ORIGIN = {  # of the axes of an image
+    "file": "from the file",
+    "shape": "guessed from the shape",
+    "user": "as you said",
+    "image": "as its image",
+    "training": "as in training",
+}
+SHORTAGE = 1.05  # an estimate this much above the free space is refused: compression is not counted
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """All that is known of a tile, channels last: arrays (z, y, x, n), None where nobody asked for it."""
+
+    proba: NDArray[np.float32] | None
+    planes: NDArray[np.float32] | None
+    labels: NDArray[Any] | None
+    values: NDArray[Any]  # label value of each class
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row: the name ilastik gives it, what it is made from, how, and whether it lies in 0..1."""
+
+    title: str  # {result_type} in file names
+    kind: Kind
+    source: Source
+    make: Callable[[Any, NDArray[Any]], NDArray[Any]]  # (source, label value of each class)
+    unit: bool = False
+
+
+def as_it_is(source: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    return source
+
+
+def winners(proba: NDArray[np.float32], values: NDArray[Any]) -> NDArray[Any]:
+    """Label value of the most probable class, the first of equals: (z, y, x, 1)."""
+    return np.expand_dims(values[proba.argmax(-1)], -1)
+
+
+def doubt(proba: NDArray[np.float32], values: NDArray[Any]) -> NDArray[np.float32]:
+    """1 less the lead of the likeliest class over the next: (z, y, x, 1) (SPEC 3)."""
+    return uncertainty(proba)[..., None]
+
+
+RESULTS: dict[str, Result] = {
+    "probabilities": Result("Probabilities", "image", "proba", as_it_is, unit=True),
+    "segmentation": Result("Simple Segmentation", "labels", "proba", winners),
+    "uncertainty": Result("Uncertainty", "image", "proba", doubt, unit=True),
+    "features": Result("Features", "image", "planes", as_it_is),
+    "labels": Result("Labels", "labels", "labels", as_it_is),
+}
+
+
+def find(word: str) -> str:
+    """The key of `RESULTS` for a word of ours or ilastik's display name, in any case."""
+    for key, result in RESULTS.items():
+        if word.casefold() in (key, result.title.casefold()):
+            return key
+    raise InputError(f"unknown export {word!r}", hint=f"one of {', '.join(RESULTS)}")
+
+
+def label_dtype(values: Iterable[int]) -> np.dtype[Any]:
+    """uint8, or the least unsigned type that holds the label values."""
+    return np.min_scalar_type(max(values, default=0))
+
+
+def integer(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """0..1 stretched over an unsigned integer type and rounded half to even (SPEC 8.2)."""
+    return np.rint(np.float32(np.iinfo(dtype).max) * values).astype(dtype)
+
+
+def output_axes(axes: str, sizes: Mapping[str, int], format_name: str) -> str:
+    """Axes of an output: those of the input, c last if it had none (sizes: of the output).
+
+    HDF5 keeps axes of size 1 as ilastik does; pictures and TIFF drop them all, other formats only c.
+    """
+    keep = {"HDF5": LETTERS, "TIFF": "", "PNG": ""}.get(format_name, "tz")
+    full = axes if "c" in axes else axes + "c"
+    return "".join(a for a in full if a in "yx" or a in keep or sizes[a] > 1)
+
+
+def nickname(image: str) -> str:
+    """Name of an input in output names: `cells.h5/raw/a` becomes `cells-raw-a` (SPEC 1.11)."""
+    file, inside = locate(image)
+    return "-".join([file.stem, *inside.split("/")] if inside else [file.stem])
+
+
+def output_path(template: str, image: str, result: str) -> str:
+    """Where a result of an input image goes: `template` with its placeholders filled in."""
+    values = (str(locate(image)[0].parent), nickname(image), RESULTS[result].title)
+    for placeholder, value in zip(PLACEHOLDERS, values, strict=True):
+        template = template.replace(placeholder, value)
+    return template
+
+
+def check_template(template: str) -> None:
+    """InputError for a placeholder that does not exist."""
+    rest = template
+    for placeholder in PLACEHOLDERS:
+        rest = rest.replace(placeholder, "")
+    if "{" in rest:
+        unknown = rest[rest.index("{") :].partition("}")
+        raise InputError(
+            f"output {template!r}: unknown placeholder {''.join(unknown[:2])}",
+            hint=f"there are {', '.join(PLACEHOLDERS)}",
+        )
+
+
+def check_collisions(targets: Iterable[tuple[str, str, str]], inputs: Iterable[str]) -> None:
+    """InputError if two results share a file, or one would replace an input.
+
+    targets: (image, result, path) of everything about to be written.
+    """
+    taken = {locate(path)[0].resolve(): f"the input {path}" for path in inputs}
+    for image, result, path in targets:
+        what = f"the {result} of {image}"
+        if (other := taken.setdefault(locate(path)[0].resolve(), what)) is not what:
+            raise InputError(
+                f"{path}: {what} would overwrite {other}",
+                hint="use {nickname} and {result_type} in the output name, or another folder",
+            )
+
+
+def check_space(needs: Iterable[tuple[str, int]]) -> None:
+    """ResourceError if a disk has less free than what is to be written there.
+
+    needs: path and bytes, uncompressed, of every output.
+    """
+    disks: dict[int, tuple[Path, int]] = {}
+    for path, need in needs:
+        folder = next(p for p in Path(path).absolute().parents if p.is_dir())
+        disk = folder.stat().st_dev
+        disks[disk] = folder, disks.get(disk, (folder, 0))[1] + need
+    for folder, need in disks.values():
+        free = shutil.disk_usage(folder).free
+        if need > SHORTAGE * free:
+            raise ResourceError(
+                f"{folder}: the results need {size(need)}, the disk has {size(free)} free",
+                hint="free some space, export less, or write elsewhere with --output",
+            )
+
+
+def axes_text(axes: str, shape: Sequence[int], said_by: str) -> str:
+    """How an image was understood: `512 x 512, axes yx (from the file)`."""
+    return f"{' x '.join(map(str, shape))}, axes {axes} ({ORIGIN[said_by]})"

@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from scipy import ndimage
 
 from gpuseg.backends import taps
 from gpuseg.backends.base import Array, ForestArrays, Job, Sigmas
@@ -36,6 +35,8 @@ class CpuBackend:
     def gaussian(
         self, image: Array, sigma: Sigmas, order: Sequence[int] = (), window: float = taps.FILTER_WINDOW
     ) -> Array:
+        from scipy import ndimage  # late: the fast path does without, and starts sooner
+
         for axis in reversed(range(image.ndim)):
             n = order[axis] if order else 0
             right = taps.half(sigma[axis], n, window)

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from time import perf_counter
 
+import numpy as np
 import pytest
+
+from gpuseg import PixelClassifier
 
 HEAVY = ["numba", "sklearn", "scipy", "h5py", "tifffile", "zarr", "PIL", "imagecodecs", "safetensors", "cupy"]
 START = 0.2  # seconds for `import gpuseg`, less what Python itself takes
@@ -40,6 +43,28 @@ def test_importing_gpuseg_loads_no_other_package():
 @pytest.mark.parametrize("module", ["gpuseg.cli", "gpuseg.api"])
 def test_the_command_line_loads_no_heavy_package_before_it_is_used(module):
     assert loaded(f"import {module}") & set(HEAVY) == set()
+
+
+def test_predicting_loads_neither_scikit_learn_nor_scipy(tmp_path):
+    """Their import takes longer than a small image; the model holds all that prediction needs."""
+    image, scribbles = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    image[:, 20:], scribbles[5, :20], scribbles[5, 20:] = 9, 1, 2
+    np.save(tmp_path / "image.npy", image)
+    PixelClassifier(n_estimators=5).fit(image, scribbles).save(tmp_path / "model.gpuseg")
+    words = [
+        "gpuseg",
+        "predict",
+        f"{tmp_path}/model.gpuseg",
+        f"{tmp_path}/image.npy",
+        "-o",
+        f"{tmp_path}/out.npy",
+    ]
+    code = (
+        f"import sys; sys.argv = {words}\nfrom gpuseg.cli import main\ntry: main()\nexcept SystemExit: pass"
+    )
+    modules = loaded(code)
+    assert (tmp_path / "out.npy").is_file()
+    assert modules & {"sklearn", "scipy", "joblib", "h5py", "tifffile", "zarr", "PIL", "rich"} == set()
 
 
 def test_gpuseg_is_imported_in_a_moment():

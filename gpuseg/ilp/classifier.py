@@ -13,7 +13,8 @@ from gpuseg.ilp.parts import Part
 
 _BY_ID = {row.ilastik: name for name, row in FILTERS.items() if row.ilastik}
 _CLASS = re.compile(r"\w*Classifier\b")  # in the text of a pickle, which is never loaded
-_SKLEARN = re.compile(r"sklearn[\w.]*\n(\w+)")
+_SKLEARN = re.compile(r"(?<![\w.])c?sklearn\.[\w.]*\n(\w+)")
+_TREES = re.compile(r"_num_trees'?\np\d+\nI(\d{1,9})\n")
 FORESTS = "ClassifierForests"
 
 
@@ -66,7 +67,18 @@ def read_forests(pixel: Part) -> list[VigraForest]:
         forests.append(found)
     if not forests:
         raise ModelError(f"{part.where[:-1]} holds no forest", hint="train again in ilastik and save")
+    asked = _TREES.search(_factory(pixel))
+    if asked and int(asked.group(1)) != (trees := sum(len(f.trees) for f in forests)):
+        raise ModelError(
+            f"{part.where[:-1]} holds {trees} trees, the classifier was made with {asked.group(1)}",
+            hint="train again in ilastik and save",
+        )
     return forests
+
+
+def _factory(pixel: Part) -> str:
+    """The text that says how a classifier is to be made; a pickle, in which words are looked for."""
+    return pixel.text("ClassifierFactory") if "ClassifierFactory" in pixel else ""
 
 
 def _check_kind(pixel: Part) -> None:
@@ -79,8 +91,7 @@ def _check_kind(pixel: Part) -> None:
         name = found.group() if found else "an unnamed class"
     if "VigraRf" in name:
         return
-    factory = pixel.text("ClassifierFactory") if "ClassifierFactory" in pixel else ""
-    if found := _SKLEARN.search(factory):
+    if found := _SKLEARN.search(_factory(pixel)):
         name = f"scikit-learn's {found.group(1)}"
     raise ModelError(
         f"its classifier is {name}; it is stored as a pickle, which can run any code, and is not loaded",
@@ -115,6 +126,8 @@ def match_features(selection: Selection, names: Sequence[str], channels: int, de
         if _names(candidate, names, channels, depth) == list(names):
             return candidate
     ours = _names(selection, names, channels, depth)
+    if len(ours) != len(names):
+        raise ModelError(f"the classifier names {len(names)} features, it uses {len(ours)}")
     i = next(i for i, (a, b) in enumerate(zip(ours, names, strict=True)) if a != b)
     raise ModelError(
         f"feature {i} is {names[i]!r} to the stored forest, {ours[i]!r} by the ticked features",

@@ -93,7 +93,8 @@ def locate(path: Path | str) -> tuple[Path, str]:
     """File and internal path of `file.h5/a/b`: `(Path("file.h5"), "a/b")`; `""` where there is none."""
     path = Path(path)
     for outer in [*reversed(path.parents), path]:
-        if outer.suffix.lower() in FORMATS and (outer.suffix.lower() == ".zarr" or not outer.is_dir()):
+        suffix = outer.suffix.lower()
+        if suffix in FORMATS and (suffix == ".zarr" or not _is_folder(outer)):
             inside = path.relative_to(outer).as_posix()
             return outer, "" if inside == "." else inside
     return path, ""
@@ -134,6 +135,13 @@ def create_image(path: Path | str, output: Output) -> AbstractContextManager[Ima
     """
     file, inside = locate(path)
     return create_with(image_format(file), file, inside, output)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name too long, or with a zero byte: opening it will say so
+        return False
 
 
 def _named(path: str, reader: ImageReader, axes: str | None) -> Image:

@@ -17,6 +17,7 @@ from gpuseg.axes import LETTERS, SPACE, Voxel
 from gpuseg.errors import FileError
 from gpuseg.io.base import Format, Output
 from gpuseg.io.faults import reading
+from gpuseg.io.heaps import check_heaps
 from gpuseg.tiles import Region
 
 DATASET = "exported_data"  # ilastik's name for what it exports
@@ -33,6 +34,7 @@ class Hdf5Reader:
     """A dataset, open; regions are read as they are asked for."""
 
     def __init__(self, file: Path, inside: str) -> None:
+        check_heaps(file)
         self._file = h5py.File(file, "r", locking="best-effort")
         try:
             self._data = _find(file, self._file, inside)
@@ -68,11 +70,13 @@ class Hdf5Writer:
                 chunks=chunk_shape(output.shape, output.axes, output.dtype.itemsize),
                 compression="gzip",
                 compression_opts=GZIP_LEVEL,
-                fletcher32=True,
+                fletcher32=False,
             )
             for i, letter in enumerate(output.axes):
                 self._data.dims[i].label = letter
-            self._data.attrs.update(_attributes(output))
+            for name, value in _attributes(output).items():
+                # Fixed length: text of variable length goes to a heap without a checksum.
+                self._data.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
         except Exception:
             self._file.close()
             raise

@@ -30,7 +30,8 @@ LONGEST = 255  # bytes in a file name
 @contextmanager
 def create_with(row: Format, file: Path, inside: str, output: Output) -> Iterator[ImageWriter]:
     """A writer of `output` to `file`; commits on clean exit, else removes what was begun."""
-    _check_target(row, file, output)
+    with writing(file, output.nbytes):
+        _check_target(row, file, output)
     partial = partial_path(file)
     try:
         with writing(file, output.nbytes):

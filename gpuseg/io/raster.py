@@ -1,13 +1,13 @@
 """PNG, JPEG, BMP and GIF: two-dimensional images with 1 to 4 channels, decoded whole on the first read.
 
-Grey images are `yx`, all others `yxc`. A palette becomes RGB, without its transparency; 1-bit images are bool; grey with alpha
-has 2 channels, RGBA 4; CMYK becomes RGB; 16 bits per channel are kept; orientation tags (EXIF) are
-ignored: pixels come as stored. Of an animation the first frame is read.
+Grey images are `yx`, all others `yxc`. A palette becomes RGB, without its transparency; 1-bit images
+are bool; grey with alpha has 2 channels, RGBA 4; CMYK becomes RGB; 16 bits per channel are kept.
+Orientation tags (EXIF) are ignored: pixels come as stored. Of an animation the first frame is read.
 """
 
 import struct
 import zlib
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.axes import Voxel, reorder
-from gpuseg.errors import FileError, ShapeError
+from gpuseg.errors import FileError, InputError, ShapeError
 from gpuseg.io.base import Format, Output
 from gpuseg.io.faults import check_memory, check_packed
 from gpuseg.tiles import Region
@@ -45,7 +45,7 @@ class RasterReader:
 
     def __init__(self, file: Path, kind: str) -> None:
         self._file, self._kind = file, kind
-        with _pillow(kind)(file) as picture:
+        with _pillow(file, kind) as picture:
             if picture.mode not in MODES:
                 raise FileError(f"{file}: pixels of kind {picture.mode} are not read", hint="save it as RGB")
             _, channels, dtype = MODES[picture.mode]
@@ -64,7 +64,7 @@ class RasterReader:
         return self._pixels[region]
 
     def _decode(self) -> NDArray[Any]:
-        with _pillow(self._kind)(self._file) as picture:
+        with _pillow(self._file, self._kind) as picture:
             mode = MODES[picture.mode][0]
             picture.info.pop("transparency", None)
             return np.asarray(picture if mode == picture.mode else picture.convert(mode), self.dtype)
@@ -85,7 +85,7 @@ class PngReader(RasterReader):
             self._file = file
             self._describe((head.height, head.width), PNG_CHANNELS[head.color], "uint16")
         else:
-            super().__init__(file, "png")
+            super().__init__(file, "Png")
 
     def _decode(self) -> NDArray[Any]:
         if not self._deep:
@@ -109,7 +109,7 @@ class PngWriter:
         channels = sizes.get("c", 1)
         fits = {1: ("uint8", "uint16"), 3: ("uint8",)}.get(channels, ())
         if output.dtype.name not in fits:
-            raise ShapeError(
+            raise InputError(
                 f"{file}: PNG holds uint8 or uint16 with 1 channel, uint8 with 3; the image is"
                 f" {output.dtype} with {channels}",
                 hint="choose .tif, .h5, .zarr or .npy",
@@ -171,26 +171,18 @@ def _checksum(stream: IO[bytes], length: int, name: bytes) -> tuple[int, bytes]:
     return crc, first
 
 
-def _pillow(kind: str) -> Callable[[Path], Any]:
-    """Pillow's reader of one kind: no guessing by content, and the size check is our own."""
-    if kind == "png":
-        from PIL.PngImagePlugin import PngImageFile
+def _pillow(file: Path, kind: str) -> Any:
+    """The file opened by Pillow's reader of its kind: nothing is guessed from the content."""
+    from PIL import Image
 
-        return PngImageFile
-    if kind == "jpeg":
-        from PIL.JpegImagePlugin import JpegImageFile
-
-        return JpegImageFile
-    if kind == "bmp":
-        from PIL.BmpImagePlugin import BmpImageFile
-
-        return BmpImageFile
-    from PIL.GifImagePlugin import GifImageFile
-
-    return GifImageFile
+    reader = import_module(f"PIL.{kind}ImagePlugin")
+    try:
+        return getattr(reader, f"{kind}ImageFile")(file)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise FileError(f"{file}: claims more pixels than it can hold: {error}") from error
 
 
 PNG = Format("PNG", (".png",), lambda file, inside: PngReader(file), PngWriter)
-JPEG = Format("JPEG", (".jpg", ".jpeg"), lambda file, inside: RasterReader(file, "jpeg"))
-BMP = Format("BMP", (".bmp",), lambda file, inside: RasterReader(file, "bmp"))
-GIF = Format("GIF", (".gif",), lambda file, inside: RasterReader(file, "gif"))
+JPEG = Format("JPEG", (".jpg", ".jpeg"), lambda file, inside: RasterReader(file, "Jpeg"))
+BMP = Format("BMP", (".bmp",), lambda file, inside: RasterReader(file, "Bmp"))
+GIF = Format("GIF", (".gif",), lambda file, inside: RasterReader(file, "Gif"))

@@ -86,6 +86,13 @@ def label_dtype(values: Iterable[int]) -> np.dtype[Any]:
     return np.min_scalar_type(max(values, default=0))
 
 
+def check_dtype(name: str) -> str:
+    """`name`, if float results can be stored so; else an InputError."""
+    if name not in INTEGERS:
+        raise InputError(f"unknown type {name!r}", hint=f"one of {', '.join(INTEGERS)}")
+    return name
+
+
 def integer(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """0..1 stretched over an unsigned integer type and rounded half to even (SPEC 8.2)."""
     return np.rint(np.float32(np.iinfo(dtype).max) * values).astype(dtype)

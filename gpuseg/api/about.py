@@ -9,8 +9,9 @@ from typing import Any
 
 from gpuseg import __version__
 from gpuseg.api.models import MODEL, PROJECT
-from gpuseg.backends import get_backend
+from gpuseg.backends import NAMES, get_backend
 from gpuseg.errors import GpusegError
+from gpuseg.features.selection import Selection
 from gpuseg.io import image_format, open_image
 from gpuseg.io.faults import size
 from gpuseg.model import PixelModel
@@ -55,7 +56,8 @@ def _model(model: PixelModel, path: str) -> dict[str, Any]:
         "images": f"{model.ndim}D, {model.channels} channels, trained on axes {model.axes}",
         "trees": len(model.forest.roots),
         "nodes": len(model.forest.feature),
-        "features": model.feature_names,
+        "planes": model.forest.n_features,
+        "features": _features(model.selection),
         "hash": model.hash,
         "provenance": model.provenance,
     }
@@ -63,6 +65,15 @@ def _model(model: PixelModel, path: str) -> dict[str, Any]:
 
 def _classes(model: Any) -> dict[str, str]:
     return {str(c.value): c.name for c in model.classes}
+
+
+def _features(selection: Selection) -> dict[str, str]:
+    """Sigmas by filter; those of 2D filters on volumes are marked."""
+    rows: dict[str, list[str]] = {}
+    for name, i in selection.cells:
+        scale = selection.scales[i]
+        rows.setdefault(name, []).append(f"{scale.sigma}{' in 2D' if scale.in_2d else ''}")
+    return {name: ", ".join(sigmas) for name, sigmas in rows.items()}
 
 
 def _project(path: str | Path) -> dict[str, Any]:
@@ -73,7 +84,6 @@ def _project(path: str | Path) -> dict[str, Any]:
         lane.name: {role: f"{s.file} ({s.axes}, {s.shape})" for role, s in lane.sources.items()}
         for lane in project.lanes
     }
-    selection = project.selection
     return {
         "kind": "project",
         "path": str(path),
@@ -96,7 +106,7 @@ def doctor() -> dict[str, Any]:
         "system": platform.platform(),
         "processors": _processors(),
         "memory": _memory(),
-        "backends": {name: _backend(name) for name in ("auto", "cpu", "cuda")},
+        "backends": {name: _backend(name) for name in NAMES},
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
 

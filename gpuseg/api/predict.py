@@ -29,6 +29,7 @@ from gpuseg.run.stream import Sink, stream
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]  # (image, tiles done, tiles in all)
 Change = Callable[[NDArray[Any]], NDArray[Any]]
+COLORS = "colours"  # a segmentation for the eye
 GRAY = (128, 128, 128)  # of a label value that no class has
 
 
@@ -62,19 +63,40 @@ class _Job:
     axes: str | None
     dtype: np.dtype[Any] | None
 
-    def paths(self, image: str) -> dict[str, str]:
-        """Output file of every result."""
-        return {r: exports.output_path(self.template, image, r) for r in self.results}
+    def open(self, path: str) -> tuple[Image, str]:
+        """An image and who named its axes: the user, the file, else training, else its shape."""
+        image = open_image(path, self.axes)
+        if image.axes_from != "shape" or (axes := self._axes_in_training(image.shape)) is None:
+            return image, image.axes_from
+        image.axes = axes
+        return image, "training"
+
+    def _axes_in_training(self, shape: Sequence[int]) -> str | None:
+        """Axes of the training images if they can be those of an array that names none (SPEC 1.11)."""
+        trained, channels = self.source.model.axes, self.source.model.channels
+        fitting = (a for a in (trained, trained.replace("c", "")) if len(a) == len(shape))
+        return next((a for a in fitting if sizes(a, shape)["c"] == channels), None)
+
+    def paths(self, image: str) -> list[tuple[str, str]]:
+        """Every result with its file; a segmentation as PNG has a coloured twin."""
+        paths = []
+        for result in self.results:
+            path = exports.output_path(self.template, image, result)
+            paths.append((result, path))
+            if result == "segmentation" and image_format(path).name == "PNG":
+                paths.append((COLORS, _colors_path(path)))
+        return paths
 
     def targets(self, image: Image) -> list[_Target]:
         """What is to be written for an open image, if the model fits it."""
         n = sizes(image.axes, image.shape)
         self.source.model.check_image(n, image.path)
-        targets = []
-        for result, path in self.paths(image.path).items():
-            targets.append(self._target(image, result, path))
-            if result == "segmentation" and image_format(path).name == "PNG":
-                targets.append(_colored(targets[-1], self.source.model))
+        targets: list[_Target] = []
+        for result, path in self.paths(image.path):
+            if result == COLORS:
+                targets.append(_colored(targets[-1], path, self.source.model))
+            else:
+                targets.append(self._target(image, result, path))
         return targets
 
     def _target(self, image: Image, result: str, path: str) -> _Target:
@@ -124,7 +146,7 @@ def predict(
     """
     paths = [str(p) for p in ([images] if isinstance(images, str | Path) else images)]
     job = _job(model, export, output, axes, dtype)
-    targets = [(p, result, path) for p in paths for result, path in job.paths(p).items()]
+    targets = [(p, result, path) for p in paths for result, path in job.paths(p)]
     exports.check_collisions(targets, [*paths, *job.source.files])
     failed = _survey(job, paths, on_error)
     b = get_backend(backend)
@@ -152,9 +174,7 @@ def _job(
     results = tuple(dict.fromkeys(map(exports.find, [export] if isinstance(export, str) else export)))
     if not results:
         raise InputError("nothing to export", hint=f"one or more of {', '.join(RESULTS)}")
-    if dtype is not None and dtype not in exports.INTEGERS:
-        raise InputError(f"dtype {dtype!r}", hint=f"one of {', '.join(exports.INTEGERS)}")
-    if dtype is not None and not any(RESULTS[r].unit for r in results):
+    if dtype is not None and exports.check_dtype(dtype) and not any(RESULTS[r].unit for r in results):
         raise InputError(
             f"dtype {dtype!r} changes nothing in {', '.join(results)}",
             hint="it scales probabilities and uncertainty",
@@ -176,7 +196,7 @@ def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegE
     needs = []
     for path in paths:
         try:
-            with open_image(path, job.axes) as image:
+            with job.open(path)[0] as image:
                 needs += [(t.path, t.output.nbytes) for t in job.targets(image)]
                 if "labels" in job.results:
                     job.source.lane(path)
@@ -192,8 +212,9 @@ def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegE
 def _predict_one(
     b: Backend, job: _Job, path: str, progress: Callable[[int, int], None] | None, cancel: Event | None
 ) -> tuple[str, ...]:
-    with open_image(path, job.axes) as image, ExitStack() as stack:
-        log.info("%s: %s", path, exports.axes_text(image.axes, image.shape, image.axes_from))
+    image, said_by = job.open(path)
+    with image, ExitStack() as stack:
+        log.info("%s: %s", path, exports.axes_text(image.axes, image.shape, said_by))
         targets = job.targets(image)
         sinks = [
             Sink(t.result, stack.enter_context(create_image(t.path, t.output)), t.output.axes, t.change)
@@ -234,16 +255,14 @@ def _colors(model: PixelModel) -> tuple[tuple[int, int, int], ...]:
     return tuple(known.get(v, GRAY) for v in range(1, min(max(known), 255) + 1))
 
 
-def _colored(target: _Target, model: PixelModel) -> _Target:
+def _colors_path(path: str) -> str:
+    file = locate(path)[0]
+    return str(file.with_name(f"{file.stem}_colors{file.suffix}"))
+
+
+def _colored(target: _Target, path: str, model: PixelModel) -> _Target:
     """The coloured twin of a segmentation: label values alone look black on a screen."""
     table = np.array([(0, 0, 0), *_colors(model)], np.uint8)
-    file = locate(target.path)[0]
     old = target.output
-    axes = old.axes + "c"
-    output = Output((*old.shape, 3), table.dtype, axes, old.voxel, provenance=old.provenance)
-    return _Target(
-        "segmentation",
-        str(file.with_name(f"{file.stem}_colors{file.suffix}")),
-        output,
-        lambda v: table[np.minimum(v[..., 0], len(table) - 1)],
-    )
+    output = Output((*old.shape, 3), table.dtype, f"{old.axes}c", old.voxel, provenance=old.provenance)
+    return _Target("segmentation", path, output, lambda v: table[np.minimum(v[..., 0], len(table) - 1)])

@@ -19,6 +19,13 @@ from gpuseg.errors import GpusegError
 
 __all__ = ["app", "main"]
 
+ILASTIK = {  # its word for an option of ours
+    "export_source": "export",
+    "output_filename_format": "output",
+    "input_axes": "axes",
+    "export_dtype": "dtype",
+}
+
 
 class FriendlyGroup(TyperGroup):
     """Our own errors are messages and an exit code; anything else is a bug, with its traceback."""
@@ -33,7 +40,10 @@ class FriendlyGroup(TyperGroup):
 
 app = typer.Typer(
     cls=FriendlyGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: ILASTIK.get(name, name),
+    },
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,7 +58,7 @@ for command, example in (
     (demo, "gpuseg demo -o demo"),
 ):
     app.command(
-        epilog=f"Example:  [bold]{example}[/bold]", no_args_is_help=command in (train, predict, info)
+        epilog=f"Example:\n\n[bold]{example}[/bold]", no_args_is_help=command in (train, predict, info)
     )(command)
 
 

@@ -33,10 +33,10 @@ Axes = Annotated[
     str | None,
     typer.Option(
         "--axes",
-        "--input_axes",
+        metavar="AXES",
         callback=checked(_axes),
         help="Axes of the images, e.g. zyx; default: as stored.",
     ),
 ]
-Backend = Annotated[str, typer.Option("--backend", help="auto, cpu or cuda.")]
+Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="auto, cpu or cuda.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]

@@ -7,7 +7,7 @@ import typer
 from gpuseg import export as exports
 from gpuseg.cli import console
 from gpuseg.cli.options import Axes, Backend, Quiet, checked
-from gpuseg.export import DEFAULT_NAME, INTEGERS, PLACEHOLDERS, RESULTS
+from gpuseg.export import DEFAULT_NAME, INTEGERS, RESULTS
 
 
 def _output(value: str) -> str:
@@ -22,17 +22,15 @@ def predict(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A .gpuseg model or an ilastik project (.ilp).")
     ],
-    images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES...", help="Image files; file.h5/dataset too.")
-    ],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Image files; also file.h5/dataset.")],
     export: Annotated[
         list[str],
         typer.Option(
             "-e",
             "--export",
-            "--export_source",
+            metavar="RESULT",
             callback=checked(lambda words: [exports.find(w) for w in words]),
-            help=f"What to write, may be given several times: {', '.join(RESULTS)}.",
+            help=f"{', '.join(RESULTS)}; may be repeated.",
         ),
     ] = ["probabilities"],  # noqa: B006  typer copies it
     output: Annotated[
@@ -40,9 +38,9 @@ def predict(
         typer.Option(
             "-o",
             "--output",
-            "--output_filename_format",
+            metavar="NAME",
             callback=checked(_output),
-            help=f"File names, from {', '.join(PLACEHOLDERS)}. The suffix is the format.",
+            help="Files to write; the suffix is the format.",
         ),
     ] = DEFAULT_NAME,
     axes: Axes = None,
@@ -50,7 +48,8 @@ def predict(
         str | None,
         typer.Option(
             "--dtype",
-            "--export_dtype",
+            metavar="TYPE",
+            callback=checked(exports.check_dtype),
             help=f"{' or '.join(INTEGERS)}: scale probabilities and uncertainty to its full range.",
         ),
     ] = None,
@@ -74,6 +73,7 @@ def predict(
             on_error="skip",
         )
     if errors := {o.image: o.error for o in outcomes if o.error is not None}:
-        typer.echo(f"{len(errors)} of {len(outcomes)} images failed: {', '.join(errors)}", err=True)
+        if len(outcomes) > 1:
+            typer.echo(f"{len(errors)} of {len(outcomes)} images failed: {', '.join(errors)}", err=True)
         done_some = len(errors) < len(outcomes)
         raise typer.Exit(1 if done_some else next(iter(errors.values())).exit_code)

@@ -33,6 +33,6 @@ def half(sigma: float, order: int, window: float) -> NDArray[np.float32]:
         k = (x**2 / sigma**2 - 1) * g
         k -= k.mean()
         k /= (x**2 * k).sum() / 2
-    taps = k[r:].astype(np.float32)
+    taps: NDArray[np.float32] = k[r:].astype(np.float32)
     taps.flags.writeable = False
     return taps

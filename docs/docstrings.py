@@ -10,6 +10,7 @@ from itertools import groupby
 
 ENTRY = re.compile(r"^([\w, ]+) : (.*)$")
 CODE = re.compile(r"`([^`]+)`")
+SOURCE = re.compile(r" \(SPEC [^)]*\)")  # sections of the specification that only developers have
 SPECIAL = re.compile(r"([*_|\\])")
 
 
@@ -36,7 +37,7 @@ def _paragraph(lines: list[str]) -> Iterator[str]:
 
 
 def _text(line: str) -> str:
-    parts = CODE.split(line)  # text, code, text, ...
+    parts = CODE.split(SOURCE.sub("", line))  # text, code, text, ...
     return "".join(f"``{p}``" if i % 2 else SPECIAL.sub(r"\\\1", p) for i, p in enumerate(parts))
 
 

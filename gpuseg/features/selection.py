@@ -113,7 +113,7 @@ class Selection:
     def all(cls, sizes: Mapping[str, int], **more: Any) -> Self:
         """Every cell ilastik offers that fits an image of these axis sizes: 37 on a large one.
 
-        2D or 3D by SPEC 1.2: slice by slice if the image has one slice. Scales too large for an axis are
+        In 2D if the image has one slice, else in 3D (SPEC 1.2). Scales too large for an axis are
         left out, as ilastik asks its users to do.
         """
         flat = sizes["z"] == 1

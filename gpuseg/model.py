@@ -2,7 +2,7 @@
 
 A `.gpuseg` file is one safetensors file: flat arrays of the forest, and two metadata strings.
 
-    gpuseg    JSON: spec, kind, features, classes, channels, ndim, axes, provenance
+    gpuseg    JSON: spec, kind, features, n_features, classes, channels, ndim, axes, provenance
     sha256    of that string and the arrays' bytes in the order of ARRAYS
 
 Nothing in it names a class or a function to call. What `load` returns has passed the checksum, then the
@@ -25,7 +25,6 @@ from gpuseg.axes import LETTERS
 from gpuseg.errors import FileError, InputError, ModelError, ModelMismatchError, ResourceError, ShapeError
 from gpuseg.features.selection import Selection
 from gpuseg.forests.arrays import Forest
-from gpuseg.io.faults import writing
 from gpuseg.io.partial import partial_path
 
 SPEC = 1
@@ -155,14 +154,16 @@ class PixelModel:
         data = save(arrays, metadata={"gpuseg": header, "sha256": _digest(header, arrays)})
         partial = partial_path(path)
         try:
-            with writing(path, len(data)):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _write(partial, data)
-                if type(self).load(partial).hash != self.hash:
-                    raise ResourceError(
-                        f"{path}: does not read back as it was written", hint="check the disk"
-                    )
-                partial.replace(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(partial, data)
+            if type(self).load(partial).hash != self.hash:
+                raise ResourceError(f"{path}: does not read back as it was written", hint="check the disk")
+            partial.replace(path)
+        except OSError as e:
+            raise ResourceError(
+                f"{path}: cannot be written: {e.strerror}; it takes {len(data)} bytes",
+                hint="free disk space, or save to a folder that is writable and has room",
+            ) from e
         finally:
             partial.unlink(missing_ok=True)
 
@@ -180,6 +181,7 @@ class PixelModel:
             "spec": SPEC,
             "kind": KIND,
             "features": self.selection.to_dict(),
+            "n_features": self.forest.n_features,
             "classes": [{"value": c.value, "name": c.name, "color": list(c.color)} for c in self.classes],
             "channels": self.channels,
             "ndim": self.ndim,
@@ -189,20 +191,16 @@ class PixelModel:
 
     @classmethod
     def _from_header(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        channels, ndim = _take(header, "channels", int), _take(header, "ndim", int)
-        if not 1 <= channels <= MAX_CHANNELS:
-            raise ModelError(f"{channels} channels, at most {MAX_CHANNELS} are possible")
         try:
             selection = Selection.from_dict(_take(header, "features", dict))
-            count = selection.count(channels, ndim - 1)
         except InputError as e:
             raise ModelError(e.problem, hint=e.hint) from e
         return cls(
             selection,
-            Forest(**arrays, n_features=count).validate(),
+            Forest(**arrays, n_features=_take(header, "n_features", int)).validate(),
             tuple(_label_class(c) for c in _take(header, "classes", list)),
-            channels,
-            ndim,
+            _take(header, "channels", int),
+            _take(header, "ndim", int),
             _take(header, "axes", str),
             _take(header, "provenance", dict),
         )

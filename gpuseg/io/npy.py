@@ -5,6 +5,8 @@ Neither stores axes. Arrays of objects are refused: reading them would run code 
 
 import os
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -41,14 +43,14 @@ class NpyReader:
         with file.open("rb") as stream:
             head = _header(stream, str(file), file.stat().st_size)
         self.shape, self.dtype = head.shape, head.dtype
-        self._map: NDArray[Any] | None = None
-        if prod(head.shape):
-            self._map = np.memmap(file, head.dtype, "r", head.offset, head.shape, head.order)  # type: ignore[call-overload]
+        self._map: Callable[[], NDArray[Any]] | None = None
+        if prod(head.shape):  # mapped anew for each read: pages of a standing map would add up
+            self._map = partial(np.memmap, file, head.dtype, "r", head.offset, head.shape, head.order)
 
     def read(self, region: Region) -> NDArray[Any]:
         if self._map is None:
             raise ValueError("the file is closed")
-        return np.array(self._map[region])
+        return np.array(self._map()[region])
 
     def close(self) -> None:
         self._map = None
@@ -92,17 +94,17 @@ class NpyWriter:
             npy.write_array_header_1_0(stream, head)
             offset = stream.tell()
             _reserve(stream, offset, output.nbytes)
-        self._map: Any = np.memmap(file, output.dtype, "r+", offset, output.shape)
+        self._map = partial(np.memmap, file, output.dtype, "r+", offset, output.shape)
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
-        self._map[region] = values
+        pixels = self._map()  # mapped anew for each write: pages of a standing map would add up
+        pixels[region] = values
 
     def finish(self) -> None:
-        self._map.flush()
-        self._map = None
+        pass  # the map is gone, its pages are the system's; fsync brings them to disk
 
     def abandon(self) -> None:
-        self._map = None
+        pass
 
 
 def _header(stream: IO[bytes], name: str, length: int) -> _Header:

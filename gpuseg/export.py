@@ -119,7 +119,7 @@ def output_path(template: str, image: str, result: str) -> str:
     values = (str(locate(image)[0].parent), nickname(image), RESULTS[result].title)
     for placeholder, value in zip(PLACEHOLDERS, values, strict=True):
         template = template.replace(placeholder, value)
-    return template
+    return str(Path(template))
 
 
 def check_template(template: str) -> None:

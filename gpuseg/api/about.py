@@ -91,9 +91,7 @@ def _project(path: str | Path) -> dict[str, Any]:
         "ilastik": project.version,
         "classes": _classes(project),
         "images": lanes,
-        "features": []
-        if selection is None
-        else [f"{f} σ={selection.scales[i].sigma}" for f, i in selection.cells],
+        "features": {} if project.selection is None else _features(project.selection),
         "trained": project.has_forest,
     }
 

@@ -68,8 +68,9 @@ class _Job:
         image = open_image(path, self.axes)
         if image.axes_from != "shape" or (axes := self._axes_in_training(image.shape)) is None:
             return image, image.axes_from
+        said_by = "training" if axes != image.axes else "shape"
         image.axes = axes
-        return image, "training"
+        return image, said_by
 
     def _axes_in_training(self, shape: Sequence[int]) -> str | None:
         """Axes of the training images if they can be those of an array that names none (SPEC 1.11)."""

@@ -99,7 +99,7 @@ def lay_out(path: Path, series: Any, pages: int) -> Layout:
     _check_kind(path, key, shape)
     lead = _split(path, shape, key.shape)
     number = math.prod(shape[:lead])
-    if number > 1 and (len(series) != number or pages < number) and not series.is_multifile:
+    if series.kind != "ome" and number > 1 and (len(series) != number or pages < number):
         planes = _one_after_another(path, series, number, pages)
     else:
         planes = [_plane(path, page, i, number) for i, page in enumerate(series)]

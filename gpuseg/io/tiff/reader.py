@@ -35,6 +35,7 @@ class TiffReader:
         self._path, self._layout, self._keep = path, layout, keep
         self._maps = {file: _map(file) for file in {p.file for p in layout.planes}}
         self._cache: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
+        self._cached = 0
         self._lock = Lock()
 
     def read(self, region: Region) -> NDArray[Any]:
@@ -54,6 +55,8 @@ class TiffReader:
                 at = tuple(i + s.start for i, s in zip(index, full[:lead], strict=True))
                 plane = int(np.ravel_multi_index(at, shape[:lead])) if lead else 0
                 out[index] = self._block(plane, where).reshape(sizes[lead:])
+        for held in self._maps.values():
+            forget(held)
         return out.reshape([s.stop - s.start for s in region])
 
     def close(self) -> None:
@@ -89,9 +92,10 @@ class TiffReader:
         plane = self._layout.planes[index]
         segment = _decode(self._path, plane, number, self._maps[plane.file])
         with self._lock:
+            self._cached += segment.nbytes if (index, number) not in self._cache else 0
             self._cache[index, number] = segment
-            while sum(s.nbytes for s in self._cache.values()) > CACHE and len(self._cache) > 1:
-                self._cache.popitem(last=False)
+            while self._cached > CACHE and len(self._cache) > 1:
+                self._cached -= self._cache.popitem(last=False)[1].nbytes
         return segment
 
 
@@ -154,7 +158,7 @@ def _check_declared(path: Path, tif: Any, layout: Layout, pages: int, pixels: Se
         images = (tif.imagej_metadata or {}).get("images", 1)
         if images not in (number, number * samples) or pages not in (1, number):
             raise FileError(
-                f"{path}: ImageJ metadata declare {images} planes, {number} are described, {pages} stored",
+                f"{path}: ImageJ metadata declare {images} planes, the file has {max(pages, number)}",
                 hint="the file is incomplete: copy it again from where it was made",
             )
 
@@ -199,6 +203,12 @@ def _decode(path: Path, plane: Plane, number: int, data: mmap.mmap) -> NDArray[A
     if segment.dtype != key.dtype:
         raise FileError(f"{path}: strip or tile {number} holds {segment.dtype}, declared is {key.dtype}")
     return np.asarray(segment)
+
+
+def forget(held: mmap.mmap) -> None:
+    """Let go of pages that were touched, or a map would count as memory as large as its file."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        held.madvise(mmap.MADV_DONTNEED)
 
 
 def _map(file: Path) -> mmap.mmap:

@@ -182,14 +182,14 @@ def _nearest(block: NDArray[Any], steps: list[int]) -> NDArray[Any]:
 
 def _mean(block: NDArray[Any], steps: list[int]) -> NDArray[Any]:
     """Means over `steps` pixels per axis; a last single pixel stands for itself."""
-    mean = block.astype(np.float64)
+    mean = block.astype(np.result_type(block.dtype, np.float32))
     for axis, step in enumerate(steps):
         if step == 1:
             continue
-        first, second = (np.take(mean, range(i, mean.shape[axis], 2), axis) for i in (0, 1))
-        if first.shape != second.shape:
-            second = np.concatenate([second, np.take(first, [-1], axis)], axis)
-        mean = (first + second) / 2
+        rows = np.moveaxis(mean, axis, 0)
+        pairs = rows[0::2].copy()
+        pairs[: len(rows) // 2] = (rows[0 : len(rows) // 2 * 2 : 2] + rows[1::2]) / 2
+        mean = np.moveaxis(pairs, 0, axis)
     return (np.rint(mean) if block.dtype.kind in "iu" else mean).astype(block.dtype)
 
 

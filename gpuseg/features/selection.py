@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from operator import index
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ from gpuseg.plugins import load
 
 SIGMAS = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)  # the scales ilastik offers
 SMALLEST = 0.3
+LARGEST = 1e6  # beyond any image; what is below cannot overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,10 @@ class Selection:
         if not self.cells:
             raise InputError("no feature is selected", hint='choose at least one filter and sigma, or "all"')
         for scale in self.scales:
-            if not SMALLEST <= scale.sigma < inf:
-                raise InputError(f"sigma {scale.sigma}: sigmas are finite and at least {SMALLEST}")
+            if not SMALLEST <= scale.sigma <= LARGEST:
+                raise InputError(
+                    f"sigma {scale.sigma}: sigmas are finite and at least {SMALLEST}, at most {LARGEST:g}"
+                )
         if len(set(self.cells)) != len(self.cells):
             raise InputError("a filter is selected twice at the same sigma")
         for name, i in self.cells:
@@ -86,7 +89,7 @@ class Selection:
                 )
         if self.channels == ():
             raise InputError("no channel is selected", hint="leave out `channels` to use all")
-        if len(self.spacing) != len(SPACE) or not all(0 < s < inf for s in self.spacing):
+        if len(self.spacing) != len(SPACE) or not all(1 / LARGEST <= s <= LARGEST for s in self.spacing):
             raise InputError(f"spacing {self.spacing}: three positive numbers are needed, for z, y, x")
 
     @classmethod

@@ -70,7 +70,7 @@ class Hdf5Writer:
                 chunks=chunk_shape(output.shape, output.axes, output.dtype.itemsize),
                 compression="gzip",
                 compression_opts=GZIP_LEVEL,
-                fletcher32=False,
+                fletcher32=True,  # gzip has a checksum of its own, but leaves noise as it is, without one
             )
             for i, letter in enumerate(output.axes):
                 self._data.dims[i].label = letter

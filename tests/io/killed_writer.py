@@ -1,0 +1,46 @@
+"""Writes images until it is killed, again and again; run by test_write_protocol.py.
+
+python killed_writer.py FOLDER SUFFIX KILLS
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from gpuseg.io import Output, create_image
+
+
+def write(path: Path) -> None:
+    shape = (100, 100) if path.suffix == ".png" else (4, 100, 100)
+    pixels = (np.random.default_rng(0).random(shape) * 200).astype("u2")
+    with create_image(path, Output(pixels.shape, pixels.dtype, "zyx"[-pixels.ndim :])) as writer:
+        for y in range(0, 100, 20):
+            region = (*(slice(0, n) for n in shape[:-2]), slice(y, y + 20), slice(0, 100))
+            writer.write(region, pixels[region])
+
+
+def main(folder: Path, suffix: str, kills: int) -> None:
+    (folder / "warm").mkdir()
+    write(folder / "warm" / f"a{suffix}")  # imports happen before the first fork
+    start = time.perf_counter()
+    write(folder / "warm" / f"b{suffix}")
+    once = time.perf_counter() - start
+    chance = random.Random(7)
+    for i in range(kills):
+        (folder / str(i)).mkdir()
+        if (child := os.fork()) == 0:
+            for name in count():
+                write(folder / str(i) / f"{name}{suffix}")
+        time.sleep(once * (1 + 5 * chance.random()))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

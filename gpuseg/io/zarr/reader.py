@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from gpuseg.axes import Voxel
 from gpuseg.errors import FileError
 from gpuseg.io.faults import check_memory, reading
-from gpuseg.io.zarr.multiscales import Level, by_names, levels
-from gpuseg.io.zarr.nodes import Node, children, chunk_files, descend, read_node
+from gpuseg.io.zarr.multiscales import OLD_AXES, Level, by_names, levels
+from gpuseg.io.zarr.nodes import Node, children, chunk_files, descend, has_metadata, read_node
 from gpuseg.tiles import Region
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ class ZarrReader:
 
     def __init__(self, path: Path, inside: str = "") -> None:
         with reading(path):
-            _check_finished(path)
             node, level = _find(path, descend(path, inside))
-            _check_finished(node.path.parent)
+            for group in {path, node.path.parent if node.path != path else path}:
+                _check_finished(group)
             self._array = _open_array(node)
         self._path = path
         self.shape: tuple[int, ...] = tuple(self._array.shape)
@@ -93,8 +93,7 @@ def _level_of(root: Path, path: Path) -> Level | None:
     for group in path.parents:
         if not group.is_relative_to(root):
             return None
-        node = read_node(group) if group.is_dir() else None
-        if node is not None and "multiscales" in node.ome:
+        if has_metadata(group) and "multiscales" in (node := read_node(group)).ome:
             inside = path.relative_to(group).as_posix()
             for level in levels(group, node.ome["multiscales"]):
                 if level.path == inside:
@@ -106,7 +105,7 @@ def _fitting(array: Node, level: Level, group: Node) -> Level:
     """`level`, if the array has as many axes as it names."""
     ndim = len(array.meta.get("shape", ()))
     first: Any = group.ome["multiscales"][0]
-    named = len(first["axes"]) if "axes" in first else 5
+    named = len(first.get("axes") or OLD_AXES)
     if named != ndim:
         raise FileError(f"{array.path}: has {ndim} axes, its multiscales name {named}")
     return level

@@ -1,6 +1,7 @@
 """The meaning of every primitive, in NumPy and SciPy: slow is fine here, surprising is not.
 
-`bank` and `image_proba` go to the fast path in `_numba`, which is tested against this file.
+`ReferenceBackend` is that meaning. `CpuBackend` is what runs: it takes the shortcuts of `_numba`, which
+tests compare with the reference.
 """
 
 from collections.abc import Sequence
@@ -18,13 +19,10 @@ if TYPE_CHECKING:
     from gpuseg.backends._numba.walk import Packed
 
 
-class CpuBackend:
-    """NumPy arrays, all cores this process may use."""
+class ReferenceBackend:
+    """NumPy arrays, one primitive at a time."""
 
-    name = "cpu"
-
-    def __init__(self) -> None:
-        self._packed: WeakKeyDictionary[ForestArrays, Packed] = WeakKeyDictionary()
+    name = "reference"
 
     def asarray(self, x: ArrayLike, dtype: DTypeLike | None = None) -> Array:
         return np.asarray(x, dtype)
@@ -49,10 +47,40 @@ class CpuBackend:
 
     def eigvals_sym(self, upper: Sequence[Array]) -> list[Array]:
         n = {3: 2, 6: 3}[len(upper)]
-        matrix = np.empty((*upper[0].shape, n, n), np.float32)
+        matrix = np.empty((*upper[0].shape, n, n))
         for part, (i, j) in zip(upper, zip(*np.triu_indices(n), strict=True), strict=True):
             matrix[..., i, j] = matrix[..., j, i] = part
-        return list(np.moveaxis(np.linalg.eigvalsh(matrix)[..., ::-1], -1, 0))
+        return list(np.moveaxis(np.linalg.eigvalsh(matrix)[..., ::-1], -1, 0).astype(np.float32))
+
+    def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
+        return None
+
+    def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
+        rows = planes.reshape(len(planes), -1)
+        pixels = np.arange(rows.shape[1])
+        total = np.zeros((len(pixels), forest.leaves.shape[1]))
+        for root in forest.roots:
+            node = np.full(len(pixels), root)
+            while (inner := forest.feature[node] >= 0).any():
+                at = node[inner]
+                left = rows[forest.feature[at], pixels[inner]] < forest.threshold[at]
+                node[inner] = forest.left[at] + ~left
+            total += forest.leaves[forest.left[node]]
+        return (total / len(forest.roots)).astype(np.float32).reshape(*planes.shape[1:], -1)
+
+    def image_proba(
+        self, image: Array, jobs: Sequence[Job], core: Region, forest: ForestArrays
+    ) -> Array | None:
+        return None
+
+
+class CpuBackend(ReferenceBackend):
+    """NumPy arrays, all cores this process may use."""
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self._packed: WeakKeyDictionary[ForestArrays, Packed] = WeakKeyDictionary()
 
     def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
         from gpuseg.backends._numba import pipeline, plan
@@ -62,7 +90,7 @@ class CpuBackend:
         if out is None:
             size = (s.stop - s.start for s in core)
             out = np.empty((plan.plane_count(steps), *size), np.float32)
-        pipeline.store_planes(np.ascontiguousarray(image, np.float32), steps, core, out)
+        pipeline.store_planes(np.asarray(image, np.float32), steps, core, out)
         return out
 
     def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
@@ -77,8 +105,7 @@ class CpuBackend:
 
         if (steps := plan.plan(jobs)) is None:
             return None
-        planes = plan.plane_count(steps)
-        return pipeline.classify(np.ascontiguousarray(image, np.float32), steps, planes, core, self._pack(forest))
+        return pipeline.classify(np.asarray(image, np.float32), steps, core, self._pack(forest))
 
     def _pack(self, forest: ForestArrays) -> "Packed":
         from gpuseg.backends._numba.walk import pack

@@ -25,7 +25,7 @@ def scratch_length(rows: int, columns: int) -> int:
 
 
 @inline
-def put(out, at, value, count):  # type: ignore[no-untyped-def]
+def put(out, at, value, count):
     """Store a vector of which `count` lanes belong to the image."""
     if count >= WIDTH:
         store(out, at, value)
@@ -34,7 +34,7 @@ def put(out, at, value, count):  # type: ignore[no-untyped-def]
 
 
 @inline
-def eigen2(xx, xy, yy):  # type: ignore[no-untyped-def]
+def eigen2(xx, xy, yy):
     """Eigenvalues, larger first."""
     half = splat(HALF)
     mean, gap = half * (xx + yy), half * (xx - yy)
@@ -43,20 +43,22 @@ def eigen2(xx, xy, yy):  # type: ignore[no-untyped-def]
 
 
 @inline
-def even(a, p, step, k0, k1, k2):  # type: ignore[no-untyped-def]
+def even(a, p, step, k0, k1, k2):
     """Five symmetric taps."""
     s = fma(k1, load(a, p + step) + load(a, p - step), k0 * load(a, p))
     return fma(k2, load(a, p + 2 * step) + load(a, p - 2 * step), s)
 
 
 @inline
-def odd(a, p, step, k1, k2):  # type: ignore[no-untyped-def]
+def odd(a, p, step, k1, k2):
     """Five antisymmetric taps."""
-    return fma(k2, load(a, p + 2 * step) - load(a, p - 2 * step), k1 * (load(a, p + step) - load(a, p - step)))
+    return fma(
+        k2, load(a, p + 2 * step) - load(a, p - 2 * step), k1 * (load(a, p + step) - load(a, p - step))
+    )
 
 
 @inline
-def scale_block(plane, rows, y0, height, x0, x1, width, t, planes, out, places, steps, s):  # type: ignore[no-untyped-def]
+def scale_block(plane, rows, y0, height, x0, x1, width, t, planes, out, places, steps, s):
     """Write the wanted planes of one block: rows from y0, columns x0..x1, of a plane of height x width.
 
     plane: padded; rows[i]: offset in it of column 0 of row y0 - 3 + i, mirrored at the image border
@@ -81,7 +83,7 @@ def scale_block(plane, rows, y0, height, x0, x1, width, t, planes, out, places, 
 
 
 @inline
-def _vertical(plane, rows, r, x, length, t, s):  # type: ignore[no-untyped-def]
+def _vertical(plane, rows, r, x, length, t, s):
     """Lines 0-3: smoothed, first and second derivative, second Gaussian; all across rows."""
     k0, k1, k2, d1, d2 = splat(t[0]), splat(t[1]), splat(t[2]), splat(t[3]), splat(t[4])
     e0, e1, e2, g0, g1 = splat(t[5]), splat(t[6]), splat(t[7]), splat(t[8]), splat(t[9])
@@ -97,7 +99,7 @@ def _vertical(plane, rows, r, x, length, t, s):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _horizontal(s, length, columns, t, planes, out, o, steps):  # type: ignore[no-untyped-def]
+def _horizontal(s, length, columns, t, planes, out, o, steps):
     """From the four lines of one row to its planes, but those of the structure tensor."""
     k0, k1, k2, d1, d2 = splat(t[0]), splat(t[1]), splat(t[2]), splat(t[3]), splat(t[4])
     e0, e1, e2, g0, g1 = splat(t[5]), splat(t[6]), splat(t[7]), splat(t[8]), splat(t[9])
@@ -132,7 +134,7 @@ def _horizontal(s, length, columns, t, planes, out, o, steps):  # type: ignore[n
 
 
 @inline
-def _products(plane, rows, r, mirrored, x0, x1, width, length, t, s, at, n):  # type: ignore[no-untyped-def]
+def _products(plane, rows, r, mirrored, x0, x1, width, length, t, s, at, n):
     """One row of gx*gx, gx*gy, gy*gy, `(n + 4) * length` apart, with 2 columns on each side.
 
     Outside the image the products are those of the mirrored pixel (the average mirrors products, not the
@@ -162,7 +164,7 @@ def _products(plane, rows, r, mirrored, x0, x1, width, length, t, s, at, n):  # 
 
 
 @inline
-def _tensor(s, length, at, n, columns, t, out, o, steps):  # type: ignore[no-untyped-def]
+def _tensor(s, length, at, n, columns, t, out, o, steps):
     """Average three rows of products, then their eigenvalues."""
     k0, k1, k2 = splat(t[0, 0]), splat(t[0, 1]), splat(t[0, 2])
     apart = (n + 2 * REACH) * length

@@ -30,7 +30,7 @@ def scratch_length(slices: int, rows: int, columns: int) -> int:
 
 
 @inline
-def volume_block(volume, zs, ys, z0, depth, y0, height, x0, x1, width, t, planes, out, places, steps, s):  # type: ignore[no-untyped-def]
+def volume_block(volume, zs, ys, z0, depth, y0, height, x0, x1, width, t, planes, out, places, steps, s):
     """Write the wanted planes of one block: slices from z0, rows from y0, columns x0..x1.
 
     volume: padded; zs[i] + ys[j]: offset in it of column 0 of slice z0 - 3 + i, row y0 - 3 + j,
@@ -51,7 +51,22 @@ def volume_block(volume, zs, ys, z0, depth, y0, height, x0, x1, width, t, planes
         size = (rows + 2 * REACH) * length
         for i in range(slices + 2 * REACH):
             z = z0 - REACH + i
-            _products(volume, zs, ys, i + 1, z < 0 or z >= depth, y0, height, x0, x1, width, length, t, s, first + i * PRODUCTS * size)
+            _products(
+                volume,
+                zs,
+                ys,
+                i + 1,
+                z < 0 or z >= depth,
+                y0,
+                height,
+                x0,
+                x1,
+                width,
+                length,
+                t,
+                s,
+                first + i * PRODUCTS * size,
+            )
         for i in range(slices):
             _average_slices(s, first + (i + REACH) * PRODUCTS * size, PRODUCTS * size, t[0])
             for j in range(rows):
@@ -60,7 +75,7 @@ def volume_block(volume, zs, ys, z0, depth, y0, height, x0, x1, width, t, planes
 
 
 @inline
-def _across_slices(volume, zs, ys, i, x, length, t, s):  # type: ignore[no-untyped-def]
+def _across_slices(volume, zs, ys, i, x, length, t, s):
     """Four groups of rows: smoothed, first and second derivative, second Gaussian; across slices."""
     k0, k1, k2, d1, d2 = splat(t[0]), splat(t[1]), splat(t[2]), splat(t[3]), splat(t[4])
     e0, e1, e2, g0, g1 = splat(t[5]), splat(t[6]), splat(t[7]), splat(t[8]), splat(t[9])
@@ -81,7 +96,7 @@ def _across_slices(volume, zs, ys, i, x, length, t, s):  # type: ignore[no-untyp
 
 
 @inline
-def _across_rows(s, at, group, length, t, to):  # type: ignore[no-untyped-def]
+def _across_rows(s, at, group, length, t, to):
     """Seven lines, by derivatives in (z, y): 00 01 02 10 11 20, and the second Gaussian."""
     k0, k1, k2, d1, d2 = splat(t[0]), splat(t[1]), splat(t[2]), splat(t[3]), splat(t[4])
     e0, e1, e2, g0, g1 = splat(t[5]), splat(t[6]), splat(t[7]), splat(t[8]), splat(t[9])
@@ -98,7 +113,7 @@ def _across_rows(s, at, group, length, t, to):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _along_rows(s, lines, length, columns, t, planes, out, o, steps):  # type: ignore[no-untyped-def]
+def _along_rows(s, lines, length, columns, t, planes, out, o, steps):
     """From the seven lines of one row to its planes, but those of the structure tensor."""
     k0, k1, k2, d1, d2 = splat(t[0]), splat(t[1]), splat(t[2]), splat(t[3]), splat(t[4])
     e0, e1, e2, g0, g1 = splat(t[5]), splat(t[6]), splat(t[7]), splat(t[8]), splat(t[9])
@@ -132,14 +147,14 @@ def _along_rows(s, lines, length, columns, t, planes, out, o, steps):  # type: i
 
 
 @inline
-def _put3(out, at, step, values, count):  # type: ignore[no-untyped-def]
+def _put3(out, at, step, values, count):
     put(out, at, values[0], count)
     put(out, at + step, values[1], count)
     put(out, at + 2 * step, values[2], count)
 
 
 @inline
-def _products(volume, zs, ys, i, mirrored, y0, height, x0, x1, width, length, t, s, at):  # type: ignore[no-untyped-def]
+def _products(volume, zs, ys, i, mirrored, y0, height, x0, x1, width, length, t, s, at):
     """One slice of the products zz zy zx yy yx xx, with 2 rows and columns on each side.
 
     Outside the image they are those of the mirrored voxel; see `bank2d._products`.
@@ -158,10 +173,22 @@ def _products(volume, zs, ys, i, mirrored, y0, height, x0, x1, width, length, t,
     for j in range(rows):
         y = y0 - REACH + j
         outside = y < 0 or y >= height
-        _product_row(s, lined + (j + 1) * length, linez + (j + 1) * length, length, outside, t, at + j * length, rows * length)
+        _product_row(
+            s,
+            lined + (j + 1) * length,
+            linez + (j + 1) * length,
+            length,
+            outside,
+            t,
+            at + j * length,
+            rows * length,
+        )
         for k in (2, 4):
             for n in range(REACH):
-                left, right = at + (k * rows + j) * length + n, at + (k * rows + j) * length + x1 - x0 + REACH + n
+                left, right = (
+                    at + (k * rows + j) * length + n,
+                    at + (k * rows + j) * length + x1 - x0 + REACH + n,
+                )
                 if x0 == 0:
                     s[left] = -s[left]
                 if x1 == width:
@@ -169,7 +196,7 @@ def _products(volume, zs, ys, i, mirrored, y0, height, x0, x1, width, length, t,
 
 
 @inline
-def _product_row(s, smooth, derived, length, mirrored, t, at, group):  # type: ignore[no-untyped-def]
+def _product_row(s, smooth, derived, length, mirrored, t, at, group):
     """Products of one row, from rows smoothed and derived across slices."""
     y0, y1, yd = splat(t[1, 10]), splat(t[1, 11]), splat(-t[1, 12] if mirrored else t[1, 12])
     x_0, x_1, xd = splat(t[2, 10]), splat(t[2, 11]), splat(t[2, 12])
@@ -194,7 +221,7 @@ def _product_row(s, smooth, derived, length, mirrored, t, at, group):  # type: i
 
 
 @inline
-def _average_slices(s, at, step, t):  # type: ignore[no-untyped-def]
+def _average_slices(s, at, step, t):
     """Average five slices of products; the result replaces the start of the scratch."""
     k0, k1, k2 = splat(t[0]), splat(t[1]), splat(t[2])
     for v in range(0, step, WIDTH):
@@ -202,7 +229,7 @@ def _average_slices(s, at, step, t):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _tensor(s, at, group, length, columns, t, out, o, steps):  # type: ignore[no-untyped-def]
+def _tensor(s, at, group, length, columns, t, out, o, steps):
     """Average one row of products across rows and along it, then its eigenvalues."""
     k0, k1, k2 = splat(t[1, 0]), splat(t[1, 1]), splat(t[1, 2])
     lines = PRODUCTS * group

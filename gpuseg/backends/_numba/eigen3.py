@@ -23,7 +23,7 @@ ROOT3 = np.float32(np.sqrt(3))
 
 
 @inline
-def _polynomial(c, u):  # type: ignore[no-untyped-def]
+def _polynomial(c, u):
     s = splat(c[7])
     for i in range(6, -1, -1):
         s = fma(s, u, splat(c[i]))
@@ -31,7 +31,7 @@ def _polynomial(c, u):  # type: ignore[no-untyped-def]
 
 
 @inline
-def eigen3(zz, zy, zx, yy, yx, xx):  # type: ignore[no-untyped-def]
+def eigen3(zz, zy, zx, yy, yx, xx):
     """The three eigenvalues, largest first."""
     third, half = splat(np.float64(1 / 3)), splat(np.float64(0.5))
     a, b, c = widen(zz), widen(yy), widen(xx)

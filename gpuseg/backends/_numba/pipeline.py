@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpuseg.backends._numba import bank2d, bank3d
 from gpuseg.backends._numba.bank2d import scale_block
 from gpuseg.backends._numba.bank3d import volume_block
-from gpuseg.backends._numba.plan import TAPS, Step
+from gpuseg.backends._numba.plan import TAPS, Step, plane_count
 from gpuseg.backends._numba.rows import BLOCK, LEFT, REACH, across, along, gather, line_size, mirror, padded
 from gpuseg.backends._numba.simd import WIDTH, inline, kernel, load, store
 from gpuseg.backends._numba.threads import spread
@@ -42,7 +42,7 @@ class Bank:
     count: int  # planes per pixel
 
     @classmethod
-    def of(cls, steps: Sequence[Step], count: int) -> "Bank":
+    def of(cls, steps: Sequence[Step]) -> "Bank":
         taps = np.zeros((len(steps), 3, TAPS), np.float32)
         rows = []
         for i, step in enumerate(steps):
@@ -55,7 +55,7 @@ class Bank:
             taps=taps,
             smooth=(np.concatenate(rows), np.cumsum([0, *map(len, rows)])),
             radius=max(map(len, rows)),
-            count=count,
+            count=plane_count(steps),
         )
 
     @property
@@ -83,12 +83,12 @@ class Scratch:
 
 
 @inline
-def _columns(  # type: ignore[no-untyped-def]
+def _columns(
     source, origin, step, size, limit, y0, y1, width, steps, axis, taps, begin, out, places, stride, block
 ):
     """Smooth rows (or slices) y0..y1 across one axis for the given steps, a block of columns at a time.
 
-    Row y of the source is at origin + mirrored y * step; row y of step j goes to places[j] + (y - y0) * stride.
+    Row y of the source is at origin + mirrored y * step, and goes to places[j] + (y - y0) * stride.
     """
     widest = 0
     for j in steps:
@@ -103,9 +103,7 @@ def _columns(  # type: ignore[no-untyped-def]
 
 
 @inline
-def _filter_block(  # type: ignore[no-untyped-def]
-    data, frame, stride, flat, taps, planes, box, shape, out, places, steps, filters
-):
+def _filter_block(data, frame, stride, flat, taps, planes, box, shape, out, places, steps, filters):
     """All steps on the block `box` = z0 z1 y0 y1 x0 x1 of an image of `shape`.
 
     frame: per step: offset in `data`, numbers per slice, first slice, first row
@@ -137,9 +135,7 @@ def _filter_block(  # type: ignore[no-untyped-def]
 
 
 @inline
-def _store_blocks(  # type: ignore[no-untyped-def]
-    data, frame, stride, flat, taps, planes, box, origin, shape, columns, out, filters
-):
+def _store_blocks(data, frame, stride, flat, taps, planes, box, origin, shape, columns, out, filters):
     """Planes of a strip of blocks, stored in `out` (features, z, y, x), which begins at `origin`."""
     z0, z1, y0, y1, x0, x1 = box
     row, slab = out.shape[3], out.shape[2] * out.shape[3]
@@ -157,8 +153,23 @@ def _store_blocks(  # type: ignore[no-untyped-def]
 
 
 @inline
-def _walk_blocks(  # type: ignore[no-untyped-def]
-    data, frame, stride, flat, taps, planes, count, box, origin, shape, columns, tile, out, filters, pixels, forest
+def _walk_blocks(
+    data,
+    frame,
+    stride,
+    flat,
+    taps,
+    planes,
+    count,
+    box,
+    origin,
+    shape,
+    columns,
+    tile,
+    out,
+    filters,
+    pixels,
+    forest,
 ):
     """Probabilities of a strip of blocks, in `out` (z, y, x, classes), which begins at `origin`."""
     z0, z1, y0, y1, x0, x1 = box
@@ -177,10 +188,10 @@ def _walk_blocks(  # type: ignore[no-untyped-def]
 
 
 @inline
-def _walk_tiles(pixels, count, tile, box, origin, out, forest):  # type: ignore[no-untyped-def]
+def _walk_tiles(pixels, count, tile, box, origin, out, forest):
     """Walk every tile of a block, whose features stand in `pixels`, and write its probabilities."""
     z0, z1, y0, y1, x0, x1 = box
-    nodes, roots, leaves, masks, waiting, compared, votes, sums = forest
+    nodes, roots, leaves, shares, masks, waiting, compared, votes, sums = forest
     classes = leaves.shape[1]
     tz, ty = tile
     n = 0
@@ -195,15 +206,13 @@ def _walk_tiles(pixels, count, tile, box, origin, out, forest):  # type: ignore[
                         row = (z + k - origin[0]) * out.shape[1] + y + j - origin[1]
                         place = (row * out.shape[2] + x - origin[2]) * classes
                         first = (k * ty + j) * WIDTH
-                        finish(votes, sums, impure, roots.size, out, place, first, min(WIDTH, x1 - x))
+                        finish(votes, sums, shares, impure, roots.size, out, place, first, min(WIDTH, x1 - x))
                 if impure:
                     sums[:] = 0
 
 
 @inline
-def _smooth_band(  # type: ignore[no-untyped-def]
-    image, width, z, y0, y1, channels, taps, begin, data, frame, stride, block, line
-):
+def _smooth_band(image, width, z, y0, y1, channels, taps, begin, data, frame, stride, block, line):
     """All steps on rows y0..y1 of one slice, and as far around them as filters reach."""
     depth, height, row = image.shape[1:]
     low, high = max(0, y0 - REACH), min(height, y1 + REACH)
@@ -225,29 +234,23 @@ def _smooth_band(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _store_band(  # type: ignore[no-untyped-def]
-    image, shape, box, bank, origin, out, data, frame, stride, columns, block, line, filters
-):
+def _store_band(image, shape, box, bank, origin, out, data, frame, stride, columns, block, line, filters):
     channels, flat, planes, taps, smooth, begin = bank
     z, _, y0, y1, x0, x1 = box
-    _smooth_band(
-        image, shape[2], z, y0, y1, channels, smooth, begin, data, frame, stride, block, line
-    )
+    _smooth_band(image, shape[2], z, y0, y1, channels, smooth, begin, data, frame, stride, block, line)
     for y in range(y0, y1, 16):
         part = (z, z + 1, y, min(y1, y + 16), x0, x1)
         _store_blocks(data, frame, stride, flat, taps, planes, part, origin, shape, columns, out, filters)
 
 
 @kernel
-def _walk_band(  # type: ignore[no-untyped-def]
+def _walk_band(
     image, shape, box, bank, origin, out, data, frame, stride, columns, count, forest, pixels,
     block, line, filters,
 ):  # fmt: skip
     channels, flat, planes, taps, smooth, begin = bank
     z, _, y0, y1, x0, x1 = box
-    _smooth_band(
-        image, shape[2], z, y0, y1, channels, smooth, begin, data, frame, stride, block, line
-    )
+    _smooth_band(image, shape[2], z, y0, y1, channels, smooth, begin, data, frame, stride, block, line)
     for y in range(y0, y1, 16):
         part = (z, z + 1, y, min(y1, y + 16), x0, x1)
         _walk_blocks(
@@ -257,9 +260,7 @@ def _walk_band(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _smooth_slices(  # type: ignore[no-untyped-def]
-    image, width, j, y0, y1, z0, z1, bank, data, start, stride, block
-):
+def _smooth_slices(image, width, j, y0, y1, z0, z1, bank, data, start, stride, block):
     """Step j on slices z0..z1, rows y0..y1, across slices only."""
     channels, _, _, _, taps, begin = bank
     depth, height, row = image.shape[1:]
@@ -273,7 +274,7 @@ def _smooth_slices(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _smooth_rows(  # type: ignore[no-untyped-def]
+def _smooth_rows(
     source, origin, row, limit, height, width, j, y0, y1, bank, data, start, stride, block, line
 ):
     """Step j on rows y0..y1 of one slice, across rows and along them; in place if `source` is `data`."""
@@ -281,25 +282,21 @@ def _smooth_rows(  # type: ignore[no-untyped-def]
     places = np.empty(j + 1, np.int64)
     places[j] = start + y0 * stride
     _columns(
-        source, origin, row, height, limit, y0, y1, width, np.full(1, j), 1, taps, begin, data, places, stride,
-        block,
+        source, origin, row, height, limit, y0, y1, width, np.full(1, j), 1, taps, begin, data, places,
+        stride, block,
     )  # fmt: skip
     for y in range(y0, y1):
         along(data, start + y * stride, width, taps[begin[3 * j + 2] : begin[3 * j + 3]], line)
 
 
 @kernel
-def _store_deep(  # type: ignore[no-untyped-def]
-    shape, box, bank, origin, out, data, frame, stride, columns, filters
-):
+def _store_deep(shape, box, bank, origin, out, data, frame, stride, columns, filters):
     _, flat, planes, taps, _, _ = bank
     _store_blocks(data, frame, stride, flat, taps, planes, box, origin, shape, columns, out, filters)
 
 
 @kernel
-def _walk_deep(  # type: ignore[no-untyped-def]
-    shape, box, bank, origin, out, data, frame, stride, columns, count, forest, pixels, filters
-):
+def _walk_deep(shape, box, bank, origin, out, data, frame, stride, columns, count, forest, pixels, filters):
     _, flat, planes, taps, _, _ = bank
     _walk_blocks(
         data, frame, stride, flat, taps, planes, count, box, origin, shape, columns, (4, 4), out,
@@ -308,7 +305,7 @@ def _walk_deep(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _walk_planes(planes, box, tile, columns, out, forest, pixels):  # type: ignore[no-untyped-def]
+def _walk_planes(planes, box, tile, columns, out, forest, pixels):
     """Probabilities of a strip of tiles whose planes (features, z, y, x) are stored."""
     z0, z1, y0, y1, x0, x1 = box
     ty, count = tile[1], planes.shape[0]
@@ -347,7 +344,12 @@ def _whole_blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _run_flat(
-    image: NDArray[np.float32], bank: Bank, core: Region, columns: int, call: Callable[..., None], private: Any
+    image: NDArray[np.float32],
+    bank: Bank,
+    core: Region,
+    columns: int,
+    call: Callable[..., None],
+    private: Any,
 ) -> None:
     """`call(source, shape, box, bank, origin, smoothed, scratch, ...)` for every band of rows."""
     shape, source = image.shape[1:], _whole_blocks(image)
@@ -367,7 +369,12 @@ def _run_flat(
 
 
 def _run_deep(
-    image: NDArray[np.float32], bank: Bank, core: Region, columns: int, call: Callable[..., None], private: Any
+    image: NDArray[np.float32],
+    bank: Bank,
+    core: Region,
+    columns: int,
+    call: Callable[..., None],
+    private: Any,
 ) -> None:
     """`call(shape, box, bank, origin, smoothed, scratch, ...)` for every block, slab after slab."""
     shape, source = image.shape[1:], _whole_blocks(image)
@@ -432,9 +439,7 @@ def _smooth_slab(
         if bank.flat[j]:
             plane = (int(bank.channels[j]) * depth + z) * height * row
             given = (source.reshape(-1), plane, row, row - BLOCK)
-        _smooth_rows(
-            *given, height, width, j, y0, y1, bank.arrays, data, start, stride, own.block, own.line
-        )
+        _smooth_rows(*given, height, width, j, y0, y1, bank.arrays, data, start, stride, own.block, own.line)
 
     spread(len(every), rows, scratch)
 
@@ -443,9 +448,11 @@ def store_planes(
     image: NDArray[np.float32], steps: Sequence[Step], core: Region, out: NDArray[np.float32]
 ) -> None:
     """Fill `out` (features, z, y, x) with the planes of `core`."""
-    bank = Bank.of(steps, len(out))
+    bank = Bank.of(steps)
 
-    def flat(source: Any, shape: Any, box: Any, arrays: Any, origin: Any, data: Any, own: Scratch, _: Any) -> None:
+    def flat(
+        source: Any, shape: Any, box: Any, arrays: Any, origin: Any, data: Any, own: Scratch, _: Any
+    ) -> None:
         _store_band(source, shape, box, arrays, origin, out, *data, STORED, own.block, own.line, own.filters)
 
     def deep(shape: Any, box: Any, arrays: Any, origin: Any, data: Any, own: Scratch, _: Any) -> None:
@@ -458,40 +465,43 @@ def store_planes(
 
 
 def classify(
-    image: NDArray[np.float32], steps: Sequence[Step], count: int, core: Region, forest: Packed
+    image: NDArray[np.float32], steps: Sequence[Step], core: Region, forest: Packed
 ) -> NDArray[np.float32]:
-    """Probabilities (z, y, x, classes) of `core`; `count` planes per pixel."""
-    bank = Bank.of(steps, count)
+    """Probabilities (z, y, x, classes) of `core`."""
+    bank = Bank.of(steps)
     out = np.empty((*(s.stop - s.start for s in core), forest.leaves.shape[1]), np.float32)
     columns = DEEP_BLOCK[2]
 
-    def flat(source: Any, shape: Any, box: Any, arrays: Any, origin: Any, data: Any, own: Scratch, more: Any) -> None:
+    def flat(
+        source: Any, shape: Any, box: Any, arrays: Any, origin: Any, data: Any, own: Scratch, more: Any
+    ) -> None:
         walking, pixels = more
         _walk_band(
-            source, shape, box, arrays, origin, out, *data, WALKED, count, walking, pixels,
+            source, shape, box, arrays, origin, out, *data, WALKED, bank.count, walking, pixels,
             own.block, own.line, own.filters,
         )  # fmt: skip
 
     def deep(shape: Any, box: Any, arrays: Any, origin: Any, data: Any, own: Scratch, more: Any) -> None:
         walking, pixels = more
-        _walk_deep(shape, box, arrays, origin, out, *data, columns, count, walking, pixels, own.filters)
+        _walk_deep(shape, box, arrays, origin, out, *data, columns, bank.count, walking, pixels, own.filters)
 
     if bank.flat.all():
-        _run_flat(image, bank, core, WALKED, flat, lambda: _walking(forest, count, 16 * WALKED))
+        _run_flat(image, bank, core, WALKED, flat, lambda: _walking(forest, bank.count, 16 * WALKED))
     else:
         size = DEEP_BLOCK[0] * DEEP_BLOCK[1] * columns
-        _run_deep(image, bank, core, columns, deep, lambda: _walking(forest, count, size))
+        _run_deep(image, bank, core, columns, deep, lambda: _walking(forest, bank.count, size))
     return out
 
 
 def _walking(forest: Packed, count: int, pixels: int) -> tuple[Any, ...]:
-    arrays = (forest.nodes, forest.roots, forest.leaves, *forest.scratch().arrays)
+    arrays = (forest.nodes, forest.roots, forest.leaves, forest.shares, *forest.scratch().arrays)
     return arrays, aligned(count * pixels, np.float32)
 
 
 def classify_planes(planes: NDArray[np.float32], forest: Packed) -> NDArray[np.float32]:
     """Probabilities (z, y, x, classes) of stored planes (features, z, y, x)."""
     tile = DEEP_TILE if planes.shape[1] >= DEEP_TILE[0] else FLAT_TILE
+    planes = np.ascontiguousarray(planes, np.float32)
     boxes = _strips(tuple(slice(0, n) for n in planes.shape[1:]), *tile)
     out = np.empty((*planes.shape[1:], forest.leaves.shape[1]), np.float32)
 

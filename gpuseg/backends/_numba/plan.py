@@ -50,7 +50,11 @@ def _step(job: Job) -> Step:
 def _filter_taps(sigma: float) -> NDArray[np.float32]:
     def half(ratio: float, order: int, count: int) -> NDArray[np.float32]:
         right = taps.half(ratio * sigma, order, taps.FILTER_WINDOW)
-        return np.pad(right, (0, 3 - len(right)))[:count] if order != 1 else np.pad(right, (0, 3 - len(right)))[1 : 1 + count]
+        return (
+            np.pad(right, (0, 3 - len(right)))[:count]
+            if order != 1
+            else np.pad(right, (0, 3 - len(right)))[1 : 1 + count]
+        )
 
     return np.concatenate(
         [half(1, 0, 3), half(1, 1, 2), half(1, 2, 3), half(0.66, 0, 2), half(0.5, 0, 2), half(0.5, 1, 1)]
@@ -60,5 +64,6 @@ def _filter_taps(sigma: float) -> NDArray[np.float32]:
 def plane_count(steps: Sequence[Step]) -> int:
     """Number of planes that the steps write."""
     return sum(
-        sum(len(s.smooth) if FILTERS[i] in VECTORS else 1 for i in np.flatnonzero(s.planes >= 0)) for s in steps
+        sum(len(s.smooth) if FILTERS[i] in VECTORS else 1 for i in np.flatnonzero(s.planes >= 0))
+        for s in steps
     )

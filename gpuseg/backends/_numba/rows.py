@@ -27,7 +27,7 @@ def line_size(width: int, radius: int) -> int:
 
 
 @inline
-def mirror(i, n):  # type: ignore[no-untyped-def]
+def mirror(i, n):
     """Index of the sample that stands at i, outside 0..n-1: -1 -> 1, n -> n - 2."""
     if n == 1:
         return 0
@@ -36,7 +36,7 @@ def mirror(i, n):  # type: ignore[no-untyped-def]
 
 
 @inline
-def pad_row(a, start, width, reach):  # type: ignore[no-untyped-def]
+def pad_row(a, start, width, reach):
     """Continue the row of `width` numbers at `start` by `reach` mirrored numbers on each side."""
     for j in range(1, reach + 1):
         a[start - j] = a[start + mirror(-j, width)]
@@ -44,7 +44,7 @@ def pad_row(a, start, width, reach):  # type: ignore[no-untyped-def]
 
 
 @inline
-def gather(source, origin, step, size, first, count, column, block):  # type: ignore[no-untyped-def]
+def gather(source, origin, step, size, first, count, column, block):
     """BLOCK columns of `count` rows from `first` on, mirrored in 0..size-1, one after the other in `block`.
 
     Next to each other they fill the first-level cache; in their image, rows a power of two apart would
@@ -57,7 +57,7 @@ def gather(source, origin, step, size, first, count, column, block):  # type: ig
 
 
 @inline
-def across(block, centre, taps, out, start):  # type: ignore[no-untyped-def]
+def across(block, centre, taps, out, start):
     """One row of BLOCK columns at `out` from `start`: the rows around `centre`, weighed."""
     k = splat(taps[0])
     p = centre * BLOCK
@@ -81,7 +81,7 @@ def across(block, centre, taps, out, start):  # type: ignore[no-untyped-def]
 
 
 @inline
-def along(a, start, width, taps, line):  # type: ignore[no-untyped-def]
+def along(a, start, width, taps, line):
     """Smooth the row of `a` at `start` in place, and continue it by REACH."""
     r = taps.size - 1
     first = BLOCK + -(-r // WIDTH) * WIDTH

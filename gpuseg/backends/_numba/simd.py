@@ -22,6 +22,7 @@ WIDTH = 16
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 inline = numba.njit(nogil=True, error_model="numpy", forceinline=True)  # part of a kernel
+apart = numba.njit(nogil=True, error_model="numpy")  # likewise, but compiled for itself: registers of its own
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -75,7 +76,12 @@ def _declare(op: Any, emit: str) -> None:
         return getattr(builder, emit)(*args)
 
 
-for _op, _emit in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+for _op, _emit in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     _declare(_op, _emit)
 
 
@@ -210,7 +216,7 @@ def lane(typing: Any, value: Any, index: Any) -> Any:
 
 
 @inline
-def store_part(array, index, value, count):  # type: ignore[no-untyped-def]
+def store_part(array, index, value, count):
     """The first `count` lanes only: the end of a row that is no multiple of 16."""
     for i in range(count):
         array[index + i] = lane(value, i)

@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from gpuseg.backends._numba.simd import address, inline, splatted
+from gpuseg.backends._numba.simd import address, apart, inline, splatted
 from gpuseg.backends.base import ForestArrays
 
 TILE = 256  # pixels that walk together
@@ -43,6 +43,7 @@ class Packed:
     nodes: NDArray[np.int32]
     roots: NDArray[np.int32]
     leaves: NDArray[np.float32]
+    shares: NDArray[np.float32]  # probability that so many votes make
     queue: int  # nodes that can wait at most
 
     def scratch(self) -> "Scratch":
@@ -102,7 +103,8 @@ def pack(forest: ForestArrays) -> Packed:
     nodes[ends, 2], nodes[ends, 3] = IMPURE, left[order[ends]]
     per_tree = np.bincount(tree[order], minlength=len(forest.roots))
     batches = np.add.reduceat(per_tree, np.arange(0, len(per_tree), BATCH))
-    return Packed(nodes, place[forest.roots].astype(np.int32), forest.leaves, int(batches.max()) + 2)
+    shares = (np.arange(256) / len(forest.roots)).astype(np.float32)
+    return Packed(nodes, place[forest.roots].astype(np.int32), forest.leaves, shares, int(batches.max()) + 2)
 
 
 def _by_depth(forest: ForestArrays, kept: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -142,40 +144,49 @@ def _compare(typing: Any, pixels: Any, at: Any, nodes: Any, node: Any, compared:
 
 
 @intrinsic
-def _reach(
-    typing: Any, masks: Any, here: Any, compared: Any, at: Any, right: Any, child: Any, queue: Any, end: Any
+def _descend(
+    typing: Any, masks: Any, queue: Any, waiting: Any, i: Any, end: Any, nodes: Any, compared: Any, at: Any
 ) -> Any:
-    """Hand the pixels of the node at `here` that go this way to its child; the new end of the queue.
+    """Hand the pixels of the i-th waiting node to its children; the new end of the queue.
 
     An inner child takes the place at the end of the queue, and keeps it if any pixel came. A pure leaf
     adds the pixels to the votes of its class, at ~child.
     """
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        masks, here, compared, at, right, child, queue, end = args
+        masks, queue, waiting, i, end, nodes, compared, at = args
 
-        def vector(k: int, array: Any, index: Any) -> Any:
-            return address(context, builder, sig.args[k], array, index, _MASK)
+        def place(k: int, array: Any, index: Any, kind: Any) -> Any:
+            return address(context, builder, sig.args[k], array, index, kind)
 
-        less, pixels = builder.load(vector(2, compared, at)), builder.load(vector(0, masks, here))
+        def slot(n: Any) -> Any:
+            return builder.add(queue, builder.mul(n, ir.Constant(_I64, WORDS)))
+
+        node = builder.sext(builder.load(place(2, waiting, i, _I32)), _I64)
+        less, pixels = (
+            builder.load(place(6, compared, at, _MASK)),
+            builder.load(place(0, masks, slot(i), _MASK)),
+        )
         less.align = pixels.align = 32
-        flip = splatted(builder, builder.sext(builder.trunc(right, _BIT), _I64), _MASK)
-        going = builder.and_(pixels, builder.xor(less, flip))
-        leaf = builder.ashr(child, ir.Constant(_I64, 63))  # all ones for a leaf
-        waiting = builder.add(queue, builder.mul(end, ir.Constant(_I64, WORDS)))
-        is_leaf = builder.icmp_signed("<", child, ir.Constant(_I64, 0))
-        place = vector(0, masks, builder.select(is_leaf, builder.not_(child), waiting))
-        before = builder.load(place)
-        before.align = 32
-        kept = builder.and_(before, splatted(builder, leaf, _MASK))
-        builder.store(builder.or_(kept, going), place).align = 32
-        wide = ir.IntType(64 * WORDS)
-        reached = builder.icmp_unsigned("!=", builder.bitcast(going, wide), ir.Constant(wide, 0))
-        inner = builder.add(leaf, ir.Constant(_I64, 1))
-        return builder.add(end, builder.and_(builder.zext(reached, _I64), inner))
+        left = builder.and_(pixels, less)
+        for field, going in ((2, left), (3, builder.xor(pixels, left))):
+            child = builder.load(place(5, nodes, builder.add(node, ir.Constant(_I64, field)), _I32))
+            builder.store(child, place(2, waiting, end, _I32))
+            child = builder.sext(child, _I64)
+            is_leaf = builder.icmp_signed("<", child, ir.Constant(_I64, 0))
+            to = place(0, masks, builder.select(is_leaf, builder.not_(child), slot(end)), _MASK)
+            before = builder.load(to)
+            before.align = 32
+            votes = builder.and_(before, splatted(builder, builder.sext(is_leaf, _I64), _MASK))
+            builder.store(builder.or_(votes, going), to).align = 32
+            wide = ir.IntType(64 * WORDS)
+            reached = builder.icmp_unsigned("!=", builder.bitcast(going, wide), ir.Constant(wide, 0))
+            stays = builder.and_(reached, builder.not_(is_leaf))
+            end = builder.add(end, builder.zext(stays, _I64))
+        return end
 
-    numbers = [types.intp] * 4
-    return types.intp(masks, types.intp, compared, types.intp, *numbers), emit
+    signature = types.intp(masks, types.intp, waiting, types.intp, types.intp, nodes, compared, types.intp)
+    return signature, emit
 
 
 @intrinsic
@@ -203,13 +214,15 @@ def _at(typing: Any, array: Any, index: Any) -> Any:
     """`array[index]` of int32 as an index: no bounds check, no negative indices."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.sext(builder.load(address(context, builder, sig.args[0], *args, _I32)), _I64)
+        return builder.sext(
+            builder.load(address(context, builder, sig.args[0], args[0], args[1], _I32)), _I64
+        )
 
     return types.intp(array, types.intp), emit
 
 
-@inline
-def walk(pixels, start, nodes, roots, leaves, masks, waiting, compared, votes, sums):  # type: ignore[no-untyped-def]
+@apart
+def walk(pixels, start, nodes, roots, leaves, masks, waiting, compared, votes, sums):
     """Votes of all trees for one tile: `votes` for pure leaves, `sums` for the others; True if any.
 
     pixels: aligned float32, feature f of pixel i at start + f * TILE + i.
@@ -236,16 +249,11 @@ def walk(pixels, start, nodes, roots, leaves, masks, waiting, compared, votes, s
                 _compare(pixels, start + _at(nodes, node + 1), nodes, node, compared, WORDS * (i - done))
             for i in range(done, stop):
                 node = _at(waiting, i)
-                left, right = _at(nodes, node + 2), _at(nodes, node + 3)
-                if left == IMPURE:
+                if _at(nodes, node + 2) == IMPURE:
                     impure = True
-                    _share(masks, queue + WORDS * i, leaves[right], sums)
-                    continue
-                here, mask = queue + WORDS * i, WORDS * (i - done)
-                waiting[np.uint64(end)] = left
-                end = _reach(masks, here, compared, mask, 0, left, queue, end)
-                waiting[np.uint64(end)] = right
-                end = _reach(masks, here, compared, mask, 1, right, queue, end)
+                    _share(masks, queue + WORDS * i, leaves[_at(nodes, node + 3)], sums)
+                else:
+                    end = _descend(masks, queue, waiting, i, end, nodes, compared, WORDS * (i - done))
             done = stop
         for tree in range(trees):
             for k in range(classes):
@@ -254,7 +262,7 @@ def walk(pixels, start, nodes, roots, leaves, masks, waiting, compared, votes, s
 
 
 @inline
-def _share(masks, at, leaf, sums):  # type: ignore[no-untyped-def]
+def _share(masks, at, leaf, sums):
     """Add the probabilities of a leaf that holds several classes."""
     for i in range(TILE):
         if masks[at + (i >> 6)] >> np.uint64(i & 63) & np.uint64(1):
@@ -263,13 +271,13 @@ def _share(masks, at, leaf, sums):  # type: ignore[no-untyped-def]
 
 
 @inline
-def finish(votes, sums, impure, trees, out, o, first, count):  # type: ignore[no-untyped-def]
+def finish(votes, sums, shares, impure, trees, out, o, first, count):
     """Probabilities of `count` pixels of the tile, from `first` on, at `out` from o, classes innermost."""
     flat = out.reshape(-1)
     classes = votes.size // TILE
     for k in range(classes):
         for i in range(count):
-            total = np.float32(votes[k * TILE + first + i])
+            share = shares[votes[k * TILE + first + i]]
             if impure:
-                total += sums[k * TILE + first + i]
-            flat[o + i * classes + k] = total / np.float32(trees)
+                share += sums[k * TILE + first + i] / np.float32(trees)
+            flat[o + i * classes + k] = share

@@ -1,0 +1,1 @@
+"""How fast gpuseg is, beside the programs people use today, on one machine in one run."""

@@ -1,0 +1,119 @@
+# mypy: ignore-errors
+"""The other end of `peers.Vigra`: runs under the interpreter that has vigra, times itself.
+
+Reads one JSON object per line, {"task": function, **arguments}; answers with seconds. Arrays are NPY files
+in the folder given as argument. Two threads, as ilastik uses vigra: one scale per task for the filters,
+one half of the forest per task for prediction.
+"""
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import vigra
+
+FOLDER = Path(sys.argv[1])
+POOL = ThreadPoolExecutor(2)
+SMOOTH_WINDOW, FILTER_WINDOW = 3.5, 2.0
+FOREST = []  # two halves, one per thread
+ARRAYS = {}
+
+
+def array(name):
+    """The array called `name`, mapped once: both processes see each other's writes."""
+    if name not in ARRAYS:
+        ARRAYS[name] = np.asarray(np.load(FOLDER / f"{name}.npy", mmap_mode="r+"))
+    return ARRAYS[name]
+
+
+def train(rows, labels, trees):
+    x, y = array(rows), array(labels).astype(np.uint32).reshape(-1, 1)
+    FOREST[:] = (vigra.learning.RandomForest(n) for n in (trees // 2, trees - trees // 2))
+    return timed(lambda: list(POOL.map(lambda half: half.learnRF(x, y), FOREST)))
+
+
+def proba(planes, out=None):
+    """Probabilities of every pixel of `planes` (planes, *shape)."""
+    x = array(planes)
+    return timed(lambda: predict(x.reshape(len(x), -1).T), out)
+
+
+def image_proba(image, jobs, count, out=None):
+    """Filters, then forest."""
+    values = array(image)
+    stack = scratch(count, values.shape)
+    return timed(lambda: predict(filters(values, jobs, stack).reshape(count, -1).T), out)
+
+
+def planes(image, jobs, count, out=None):
+    """The planes of `jobs` into memory that is used again."""
+    values = array(image)
+    stack = scratch(count, values.shape)
+    return timed(lambda: filters(values, jobs, stack), out)
+
+
+def timed(task, out=None):
+    start = time.perf_counter()
+    result = task()
+    seconds = time.perf_counter() - start
+    if out is not None:
+        np.save(FOLDER / f"{out}.npy", result)
+    return seconds
+
+
+def scratch(count, shape):
+    if (count, *shape) not in ARRAYS:
+        ARRAYS[(count, *shape)] = np.zeros((count, *shape), np.float32)
+    return ARRAYS[(count, *shape)]
+
+
+def predict(rows):
+    first, second = POOL.map(lambda half: half.predictProbabilities(rows), FOREST)
+    trees = [half.treeCount() for half in FOREST]
+    first *= trees[0]
+    second *= trees[1]
+    first += second
+    first /= sum(trees)
+    return first
+
+
+def filters(image, jobs, out):
+    order = sorted(jobs, key=lambda job: job["smooth"], reverse=True)
+    list(POOL.map(lambda job: scale(image, job, out), order))
+    return out
+
+
+def scale(image, job, out):
+    smooth = vigra.filters.gaussianSmoothing(image, job["smooth"], window_size=SMOOTH_WINDOW)
+    for name, first in job["planes"]:
+        result = apply(name, smooth, job["sigma"])
+        if name.endswith("eigenvalues"):
+            out[first : first + image.ndim] = np.moveaxis(np.asarray(result), -1, 0)
+        else:
+            out[first] = result
+
+
+def apply(name, image, s):
+    f = vigra.filters
+    w = {"window_size": FILTER_WINDOW}
+    if name == "gaussian_smoothing":
+        return f.gaussianSmoothing(image, s, **w)
+    if name == "laplacian_of_gaussian":
+        return f.laplacianOfGaussian(image, s, **w)
+    if name == "gaussian_gradient_magnitude":
+        return f.gaussianGradientMagnitude(image, s, **w)
+    if name == "difference_of_gaussians":
+        return f.gaussianSmoothing(image, s, **w) - f.gaussianSmoothing(image, 0.66 * s, **w)
+    if name == "structure_tensor_eigenvalues":
+        return f.structureTensorEigenvalues(image, 0.5 * s, s, **w)
+    return f.hessianOfGaussianEigenvalues(image, s, **w)
+
+
+TASKS = {task.__name__: task for task in (train, proba, image_proba, planes)}
+
+for line in sys.stdin:
+    request = json.loads(line)
+    print(json.dumps(TASKS[request.pop("task")](**request)), flush=True)

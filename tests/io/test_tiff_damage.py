@@ -233,6 +233,48 @@ def test_stumps_are_refused(data, tmp_path):
         read(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rowsperstrip": 80},
+        {"rowsperstrip": 8, "byteorder": ">"},
+        {"bigtiff": True, "compression": "zlib"},
+        {"tile": (16, 16), "subfiletype": 2},
+    ],
+)
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_chain_of_pages_that_was_cut_is_refused(options, kept, tmp_path):
+    data = bytearray(encode(RAMP, metadata=None, photometric="minisblack", **options))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as tif:
+        order, big, entry = tif.byteorder, tif.is_bigtiff, 20 if tif.is_bigtiff else 12
+        where = tif.pages[kept - 1].offset
+    number = struct.unpack_from(order + ("Q" if big else "H"), data, where)[0]
+    link = where + (8 if big else 2) + number * entry
+    data[link : link + (8 if big else 4)] = bytes(8 if big else 4)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(FileError, match=f"{kept} pages are linked, and another lies at byte"):
+        read(tmp_path / "a.tif")
+
+
+def test_a_directory_that_was_replaced_is_no_lost_page(tmp_path):
+    """Editors append a new directory and leave the old one: both have the same pixels."""
+    data = encode(RAMP[0], metadata=None, rowsperstrip=80)
+    first = struct.unpack_from("<I", data, 4)[0]
+    size = 2 + struct.unpack_from("<H", data, first)[0] * 12 + 4
+    moved = data[:4] + struct.pack("<I", len(data)) + data[8:] + data[first : first + size]
+    (tmp_path / "a.tif").write_bytes(moved)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), RAMP[0])
+
+
+@pytest.mark.parametrize("number", [0, 3, 4, 9, 101])
+def test_what_only_looks_like_a_directory_is_no_page(number, tmp_path):
+    width = struct.pack("<HHIHH", 256, 3, 1, 96, 0)
+    plain = b"".join(struct.pack("<HHII", code, 3, 1, 1) for code in (257, 258, 259, 262))
+    tail = struct.pack("<H", number) + width + (width * 3 if number == 4 else plain) + bytes(100)
+    (tmp_path / "a.tif").write_bytes(encode(RAMP[0], metadata=None, rowsperstrip=80) + tail)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), RAMP[0])
+
+
 def test_pages_of_different_sizes_are_refused(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
         for pixels in (NOISE[0], NOISE[1], NOISE[2, :20]):

@@ -18,6 +18,7 @@ from gpuseg.io.faults import check_memory, reading
 from gpuseg.io.tiff.layout import LZMA, LZW, Layout, Plane, count_pages, decoded_sizes, lay_out
 from gpuseg.io.tiff.messages import listening
 from gpuseg.io.tiff.metadata import check_ome, imagej_voxel, name_axes, ome_pixels, ome_voxel
+from gpuseg.io.tiff.orphans import check_orphans
 from gpuseg.tiles import Region
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ def open_tiff(path: Path, inside: str = "") -> TiffReader:
         elif tif.is_imagej:
             voxel = imagej_voxel(str(path), tif.imagej_metadata or {}, tif.pages.first.tags)
         _check_surplus(path, layout.planes[0])
+        check_orphans(path, tif, layout.planes)
     return TiffReader(path, layout, keep, axes, _of_axes(voxel, axes))
 
 

@@ -37,7 +37,7 @@ test: $(READY) ## all that CI checks; make test ARGS="-k hessian" runs only the 
 ifneq ($(strip $(ARGS)),)
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@$(MAKE) --no-print-directory lint docs
+	@$(MAKE) --no-print-directory -j2 --output-sync lint docs demo DEMO=docs/_build/demo  # demo compiles kernels
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report term:skip-covered --cov-fail-under 95
 endif
 

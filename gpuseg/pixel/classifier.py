@@ -182,10 +182,7 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _picture(self, X: Any) -> Picture:
         check_is_fitted(self)
-        axes = self.axes
-        if axes is None and np.ndim(X) == len(self.model_.axes):
-            axes = self.model_.axes
-        return Picture.of(X, axes)
+        return Picture.of(X, self.axes, like=self.model_.axes)
 
     def _values(self, picture: Picture) -> NDArray[Any]:
         values = self.classes_.astype(np.min_scalar_type(int(self.classes_[-1])))

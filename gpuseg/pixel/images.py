@@ -23,13 +23,15 @@ class Picture:
     pixels: NDArray[Any]  # view of it as tczyx, dtype as given: bool, integer or float
 
     @classmethod
-    def of(cls, array: Any, axes: str | None = None, name: str = "X") -> Self:
-        """Checked; axes None guesses by ilastik's rules. ShapeError, InputError.
+    def of(cls, array: Any, axes: str | None = None, name: str = "X", *, like: str = "") -> Self:
+        """Checked; axes None means `like` if it names as many, else ilastik's guess. ShapeError, InputError.
 
         >>> Picture.of(np.zeros((5, 64, 48))).axes
         'zyx'
         """
         pixels = _real(array, name)
+        if axes is None and len(like) == pixels.ndim:
+            axes = like
         try:
             axes = guess(pixels.shape) if axes is None else check(axes, pixels.shape)
         except ShapeError as e:
@@ -49,17 +51,17 @@ class Picture:
         """The axes of results, in the order of the array: all but c."""
         return self.axes.replace("c", "")
 
-    def check_finite(self, part: NDArray[np.float32]) -> None:
+    def check_finite(self, part: NDArray[Any]) -> None:
         """InputError with count and first position of all bad pixels, if `part` of the image has any."""
-        if self.pixels.dtype.kind == "f" and not np.isfinite(part).all():
-            with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite here
-                bad = np.argwhere(~np.isfinite(self.pixels.astype(np.float32)))
-            first = dict(zip(COMPUTE, (int(i) for i in bad[0]), strict=True))
-            raise InputError(
-                f"{self.name}: {len(bad)} of {self.pixels.size} pixels are NaN, infinite or beyond float32, "
-                f"the first at {', '.join(f'{a} {first[a]}' for a in self.axes)}",
-                hint="replace them, for example with numpy.nan_to_num",
-            )
+        if self.pixels.dtype.kind != "f" or not _bad(part).any():
+            return
+        bad = np.argwhere(_bad(self.pixels))
+        first = dict(zip(COMPUTE, (int(i) for i in bad[0]), strict=True))
+        raise InputError(
+            f"{self.name}: {len(bad)} of {self.pixels.size} pixels are NaN, infinite or beyond float32, "
+            f"the first at {', '.join(f'{a} {first[a]}' for a in self.axes)}",
+            hint="replace them, for example with numpy.nan_to_num",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +83,10 @@ class Scribbled:
 
 def scribbled(X: Any, y: Any, axes: str | None = None) -> list[Scribbled]:
     """Images with their scribbles, in the order given; without those that have none to learn from."""
+    if y is None:
+        raise LabelError(
+            "learning requires y to be passed, but the target y is None", hint="give the scribbles as y"
+        )
     if not _several(X):
         return [Scribbled.of(Picture.of(X, axes), y)]
     pairs = y.items() if isinstance(y, Mapping) else enumerate(y)
@@ -95,6 +101,11 @@ def scribbled(X: Any, y: Any, axes: str | None = None) -> list[Scribbled]:
     return [s for s in found if len(s.labels)]
 
 
+def _bad(pixels: NDArray[Any]) -> NDArray[np.bool_]:
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
+        return ~np.isfinite(pixels.astype(np.float32, copy=False))
+
+
 def _several(X: Any) -> bool:
     return isinstance(X, list | tuple) and len(X) > 0 and all(hasattr(x, "shape") for x in X)
 
@@ -102,6 +113,8 @@ def _several(X: Any) -> bool:
 def _real(array: Any, name: str) -> NDArray[Any]:
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name}: is a masked array", hint="fill it first: array.filled(0)")
+    if hasattr(array, "toarray"):
+        raise InputError(f"{name}: is a sparse matrix, images are dense", hint="give array.toarray()")
     try:
         pixels = np.asarray(array)
     except ValueError as e:  # rows of different lengths

@@ -96,7 +96,7 @@ def feature_rows(
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is named below
                 part = features_at(b, image.picture.pixels[t], selection, image.where[now, 1:])
             if not np.isfinite(part).all():
-                image.picture.check_finite(image.picture.pixels[t].astype(np.float32))
+                image.picture.check_finite(image.picture.pixels[t])
                 raise InputError(
                     f"{image.picture.name}: features of labelled pixels are beyond float32",
                     hint="divide the image by its largest value",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.tiles import Tile, tiles
+from gpuseg.tiles import LEAST, Tile, tile_size, tiles
 
 axis = st.tuples(st.integers(1, 40), st.integers(1, 50), st.integers(0, 60))
 
@@ -57,3 +57,37 @@ def test_lengths_must_agree():
 def test_a_tile_is_a_value():
     region = (slice(0, 1),)
     assert Tile(region, region) == Tile(region, region)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 60)), min_size=3, max_size=3))
+def test_a_tile_is_no_larger_than_allowed_nor_than_the_image(layout):
+    shape, halo = zip(*layout, strict=True)
+    size = tile_size(shape, halo, pixels=2**18)
+    assert np.prod(size) <= 2**18
+    assert all(s <= n for s, n in zip(size, shape, strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 60)), min_size=3, max_size=3))
+def test_edges_of_a_tile_fall_on_chunks(layout):
+    """Powers of two, or the whole axis."""
+    shape, halo = zip(*layout, strict=True)
+    for s, n in zip(tile_size(shape, halo, 2**18), shape, strict=True):
+        assert s == n or s & (s - 1) == 0
+
+
+def test_an_image_that_fits_is_one_tile():
+    assert tile_size((1, 700, 900), (0, 38, 38), 2**20) == (1, 700, 900)
+
+
+def test_slices_without_a_halo_between_them_come_one_by_one():
+    assert tile_size((50, 512, 512), (0, 38, 38), 512 * 512) == (1, 512, 512)
+
+
+def test_what_is_read_beyond_the_tile_is_least():
+    """A square reads less around itself than a strip of the same area."""
+    assert tile_size((1, 4096, 4096), (0, 38, 38), 2**20) == (1, 1024, 1024)
+    assert tile_size((512, 512, 512), (8, 8, 8), 2**21) == (128, 128, 128)
+
+
+def test_where_little_is_allowed_a_tile_still_has_an_edge():
+    assert tile_size((1, 4096, 4096), (0, 38, 38), 1) == (1, LEAST, LEAST)

@@ -90,7 +90,7 @@ class CpuBackend(ReferenceBackend):
         if out is None:
             size = (s.stop - s.start for s in core)
             out = np.empty((plan.plane_count(steps), *size), np.float32)
-        pipeline.store_planes(np.asarray(image, np.float32), steps, core, out)
+        pipeline.store_planes(np.ascontiguousarray(image, np.float32), steps, core, out)
         return out
 
     def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
@@ -105,7 +105,7 @@ class CpuBackend(ReferenceBackend):
 
         if (steps := plan.plan(jobs)) is None:
             return None
-        return pipeline.classify(np.asarray(image, np.float32), steps, core, self._pack(forest))
+        return pipeline.classify(np.ascontiguousarray(image, np.float32), steps, core, self._pack(forest))
 
     def _pack(self, forest: ForestArrays) -> "Packed":
         from gpuseg.backends._numba.walk import pack

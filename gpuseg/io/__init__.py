@@ -39,6 +39,7 @@ __all__ = [
 FORMATS: dict[str, str | Format] = {
     ".tif": "gpuseg.io.tiff:FORMAT",
     ".tiff": "gpuseg.io.tiff:FORMAT",
+    ".svs": "gpuseg.io.tiff:FORMAT",
     ".h5": "gpuseg.io.hdf5:FORMAT",
     ".hdf5": "gpuseg.io.hdf5:FORMAT",
     ".zarr": "gpuseg.io.zarr:FORMAT",

@@ -67,6 +67,8 @@ class Format:
     create: Callable[[Path, str, Output], ImageWriter] | None = None
     inside: bool = False  # file.h5/internal/path
     folder: bool = False  # an image is a folder, not a file
+    # (existing file, new file, internal path): copy what else is in it, so that nothing is lost
+    carry: Callable[[Path, Path, str], None] | None = None
 
 
 @dataclass(slots=True)

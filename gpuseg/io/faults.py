@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
-from gpuseg.errors import FileError, GpusegError, ResourceError
+from gpuseg.errors import FileError, GpusegError, InputError, ResourceError
 
 # What decoders are known to raise on damaged files. TypeError and AttributeError come from parsers that
 # found None where a field should be; SyntaxError is Pillow's word for a broken PNG.
@@ -130,6 +130,10 @@ def _free(path: Path) -> str:
 
 def _memory() -> int:
     if chosen := os.environ.get("GPUSEG_MAX_BYTES"):
+        if not chosen.isdecimal():
+            raise InputError(
+                f"GPUSEG_MAX_BYTES is {chosen!r}", hint="give a number of bytes, e.g. 8000000000"
+            )
         return int(chosen)
     limits = [CEILING]
     for file, field, unit in (

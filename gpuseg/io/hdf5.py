@@ -6,7 +6,7 @@
 import json
 from collections.abc import Mapping
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import h5py
@@ -61,7 +61,7 @@ class Hdf5Writer:
     """
 
     def __init__(self, file: Path, inside: str, output: Output) -> None:
-        self._file = h5py.File(file, "x", libver=VERSION, rdcc_nbytes=0)
+        self._file = h5py.File(file, "a", libver=VERSION, rdcc_nbytes=0)
         try:
             self._data = self._file.create_dataset(
                 inside or DATASET,
@@ -89,6 +89,33 @@ class Hdf5Writer:
 
     def abandon(self) -> None:
         self._file.close()
+
+
+def carry(old: Path, new: Path, inside: str) -> None:
+    """Copy to `new` all that `old` holds but the dataset about to be written, as ilastik's append does."""
+    inside = inside or DATASET
+    if not h5py.is_hdf5(old):
+        return
+    with reading(old), h5py.File(old, locking="best-effort") as source:
+        _check_place(old, source, inside)
+        others = [name for name in source if name != inside]
+        if not others:
+            return
+        with h5py.File(new, "x", libver=VERSION) as target:
+            target.attrs.update(source.attrs)
+            for name in others:
+                source.copy(name, target)
+            if inside in target:
+                del target[inside]
+
+
+def _check_place(old: Path, source: Any, inside: str) -> None:
+    """Refuse to put a dataset where a group is, or below another dataset."""
+    if isinstance(source.get(inside), h5py.Group):
+        raise FileError(f"{old}: {inside!r} is a group of datasets", hint="choose another internal path")
+    for parent in PurePosixPath(inside).parents[:-1]:
+        if isinstance(source.get(str(parent)), h5py.Dataset):
+            raise FileError(f"{old}: {str(parent)!r} is a dataset, nothing can stand below it")
 
 
 def chunk_shape(shape: tuple[int, ...], axes: str, itemsize: int) -> tuple[int, ...]:
@@ -180,4 +207,4 @@ def _attributes(output: Output) -> dict[str, Any]:
     return attributes
 
 
-FORMAT = Format("HDF5", (".h5", ".hdf5"), Hdf5Reader, Hdf5Writer, inside=True)
+FORMAT = Format("HDF5", (".h5", ".hdf5"), Hdf5Reader, Hdf5Writer, inside=True, carry=carry)

@@ -6,8 +6,10 @@ A kill leaves at most `*.partial-*`; no reader and no later run takes that for a
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EBUSY, EEXIST, ENOTEMPTY
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.axes import check, reorder, sizes
-from gpuseg.errors import FileError, ResourceError, ShapeError
+from gpuseg.errors import FileError, InputError, ResourceError, ShapeError
 from gpuseg.io.base import Format, ImageReader, ImageWriter, Output
 from gpuseg.io.faults import reading, writing
 from gpuseg.tiles import Region
 
 SAMPLES = 16  # patches kept while writing and compared after reopening
 PATCH = 64  # pixels along the last axis of a patch
+ATTEMPTS = 20  # at putting a folder in its place, or removing it
+PAUSE = 0.1  # seconds between those
 LONGEST = 255  # bytes in a file name
 
 
@@ -36,6 +40,8 @@ def create_with(row: Format, file: Path, inside: str, output: Output) -> Iterato
     try:
         with writing(file, output.nbytes):
             file.parent.mkdir(parents=True, exist_ok=True)
+            if row.carry is not None and file.exists():
+                row.carry(file, partial, inside)
             assert row.create is not None
             writer = _Watched(file, row.create(partial, inside, output), output)
         try:
@@ -113,6 +119,8 @@ def _check_target(row: Format, file: Path, output: Output) -> None:
             f"{file}: gpuseg reads {row.name} but does not write it",
             hint="choose .h5, .tif, .zarr, .npy or .png",
         )
+    if output.dtype.kind not in "biuf":
+        raise InputError(f"{file}: pixels of type {output.dtype}; images have bool, integer or float pixels")
     if file.is_dir() and not row.folder:
         raise FileError(f"{file}: is a folder", hint="choose another name")
     try:
@@ -177,19 +185,35 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _replace(partial: Path, file: Path) -> None:
-    if not file.is_dir():
+    """Rename; a folder cannot be replaced in one step, so the old one steps aside first."""
+    if not partial.is_dir():
         partial.replace(file)
         return
-    old = partial_path(file)  # a folder cannot be replaced in one step: the old one steps aside first
-    file.replace(old)
-    try:
-        partial.replace(file)
-    except OSError:
-        old.replace(file)
-        raise
-    shutil.rmtree(old)
+    for _ in range(ATTEMPTS):
+        old = partial_path(file)
+        with suppress(FileNotFoundError):
+            file.replace(old)
+        try:
+            partial.replace(file)
+        except OSError as error:
+            if error.errno in (EEXIST, ENOTEMPTY):  # another writer was faster: its folder steps aside too
+                shutil.rmtree(old, ignore_errors=True)
+                continue
+            if old.exists():
+                old.replace(file)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    raise OSError(EBUSY, "other writers keep replacing it")
 
 
 def _remove(partial: Path) -> None:
     with suppress(OSError):
-        shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
+        if not partial.is_dir():
+            partial.unlink(missing_ok=True)
+            return
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(partial, ignore_errors=True)
+        time.sleep(PAUSE)  # zarr's threads may be writing other chunks yet, and make the folder again
+        if not partial.exists():
+            return

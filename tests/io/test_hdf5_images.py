@@ -217,6 +217,51 @@ def test_labels_are_marked_and_an_internal_path_is_used(tmp_path):
         np.testing.assert_array_equal(image.read(), GREY)
 
 
+def test_a_new_dataset_joins_those_in_the_file(h5):
+    path = h5(raw=GREY, volume__old=GREY + 1, volume__cells=GREY + 2)
+    with h5py.File(path, "a") as file:
+        file.attrs["note"] = "kept"
+        file["raw"].attrs["axistags"] = tags("yx", x=0.5)
+    write(path / "volume/cells", GREY[:5], "yx")
+    write(path / "raw2", GREY[:6], "yx")
+    with h5py.File(path) as file:
+        assert file.attrs["note"] == "kept"
+        shapes = {name: file[name].shape for name in ("raw", "raw2", "volume/old", "volume/cells")}
+    assert shapes == {"raw": (20, 30), "raw2": (6, 30), "volume/old": (20, 30), "volume/cells": (5, 30)}
+    with open_image(path / "raw") as image:
+        np.testing.assert_array_equal(image.read(), GREY)
+        assert image.voxel.size == {"x": 0.5}
+
+
+def test_a_dataset_written_again_leaves_no_trace_of_the_old(tmp_path):
+    write(tmp_path / "a.h5", GREY, "yx")
+    once = (tmp_path / "a.h5").stat().st_size
+    write(tmp_path / "a.h5", GREY, "yx")
+    assert (tmp_path / "a.h5").stat().st_size == once
+
+
+def test_a_file_that_is_no_hdf5_is_replaced(tmp_path):
+    (tmp_path / "a.h5").write_text("left by something else")
+    write(tmp_path / "a.h5", GREY, "yx")
+    with open_image(tmp_path / "a.h5") as image:
+        np.testing.assert_array_equal(image.read(), GREY)
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("raw/below", r"a\.h5: 'raw' is a dataset, nothing can stand"),
+        ("volume", r"a\.h5: 'volume' is a group of"),
+    ],
+)
+def test_a_dataset_takes_no_place_that_is_taken(h5, name, match):
+    path = h5(raw=GREY, volume__old=GREY + 1)
+    with pytest.raises(FileError, match=match):
+        write(path / name, GREY, "yx")
+    with open_image(path / "volume/old") as image:
+        np.testing.assert_array_equal(image.read(), GREY + 1)
+
+
 def test_equal_images_give_equal_bytes(tmp_path):
     for name in ("a.h5", "b.h5"):
         write(tmp_path / name, GREY, "yx")

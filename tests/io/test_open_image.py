@@ -10,10 +10,10 @@ import pytest
 from PIL import Image as Pillow
 
 from gpuseg.axes import Voxel
-from gpuseg.errors import FileError, ResourceError, ShapeError
+from gpuseg.errors import FileError, InputError, ResourceError, ShapeError
 from gpuseg.io import FORMATS, Format, Image, create_image, image_format, locate, open_image, register
 from gpuseg.io.base import Output
-from gpuseg.io.faults import reading, size, writing
+from gpuseg.io.faults import check_memory, reading, size, writing
 
 GREY = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
 
@@ -270,6 +270,35 @@ def test_a_region_must_fit_the_image(png):
         assert image.read((slice(18, 99), slice(-2, None))).shape == (2, 2)
 
 
+def test_a_limit_that_is_no_number_is_refused(png, monkeypatch):
+    monkeypatch.setenv("GPUSEG_MAX_BYTES", "8 GB")
+    with pytest.raises(InputError, match="GPUSEG_MAX_BYTES is '8 GB'"):
+        open_image(png)
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "cgroup", "limit"),
+    [
+        ("MemTotal: 9 kB MemAvailable: 800000 kB", "max", "819.2 MB"),
+        ("MemTotal: 9 kB MemAvailable: 800000 kB", "500000000", "500.0 MB"),
+        (None, "400000000", "400.0 MB"),
+        (None, None, "68.7 GB"),
+    ],
+)
+def test_the_limit_is_what_the_machine_and_its_container_have(monkeypatch, meminfo, cgroup, limit):
+    texts = {"/proc/meminfo": meminfo, "/sys/fs/cgroup/memory.max": cgroup}
+
+    def read_text(path, **options):
+        if texts[str(path)] is None:
+            raise FileNotFoundError
+        return texts[str(path)]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    check_memory("a.png", (1000, 1000), 1)
+    with pytest.raises(ResourceError, match=f"takes 100.0 GB of memory at once, the limit is {limit}"):
+        check_memory("a.png", (10**5, 10**6), 1)
+
+
 class Short:
     """A reader that gives fewer rows than it was asked for."""
 
@@ -326,6 +355,11 @@ def test_running_out_of_memory_while_writing_says_how_much():
         writing("a.png", 3 * 10**9),
     ):
         raise MemoryError
+
+
+def test_a_disk_that_does_not_answer_is_said_so(monkeypatch):
+    with pytest.raises(ResourceError, match="free space unknown"), writing("/no/such/folder/a.h5", 10):
+        raise OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from errno import EACCES, EIO, ENOSPC
+from errno import EACCES, EIO, ENOSPC, ENOTEMPTY
 from pathlib import Path
 from threading import Thread
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gpuseg.axes import Voxel, reorder
-from gpuseg.errors import Cancelled, FileError, ResourceError, ShapeError
+from gpuseg.errors import Cancelled, FileError, InputError, ResourceError, ShapeError
 from gpuseg.io import Format, Output, create_image, open_image, partial
 from gpuseg.tiles import tiles
 
@@ -287,6 +287,45 @@ def test_two_writers_of_one_name_both_finish(tmp_path, suffix):
     found = load(tmp_path / f"a{suffix}", "yx")
     assert any(np.array_equal(found, v) for v in images)
     assert left(tmp_path) == [f"a{suffix}"]
+
+
+def test_a_folder_that_cannot_take_its_place_gives_it_back(tmp_path, monkeypatch):
+    save(tmp_path / "a.zarr", picture(seed=1))
+    genuine = Path.replace
+
+    def fail_at_the_second(path, target):
+        if path.name != "a.zarr" and target.name == "a.zarr" and not target.exists():
+            monkeypatch.undo()
+            raise OSError(EIO, os.strerror(EIO))
+        return genuine(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail_at_the_second)
+    with pytest.raises(ResourceError, match="Input/output error"):
+        save(tmp_path / "a.zarr", picture(seed=2))
+    np.testing.assert_array_equal(load(tmp_path / "a.zarr", "yx"), picture(seed=1))
+    assert left(tmp_path) == ["a.zarr"]
+
+
+def test_a_place_that_others_keep_taking_is_an_error_in_the_end(tmp_path, monkeypatch):
+    genuine = Path.replace
+
+    def fail(path, target):
+        if target.name == "a.zarr":
+            raise OSError(ENOTEMPTY, os.strerror(ENOTEMPTY))
+        return genuine(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(ResourceError, match="other writers keep replacing it"):
+        save(tmp_path / "a.zarr", picture())
+    assert left(tmp_path) == []
+
+
+@every_format
+def test_pixels_that_are_no_numbers_are_refused(tmp_path, suffix):
+    with pytest.raises(
+        InputError, match=rf"a{suffix}: pixels of type complex64; images have bool, integer or"
+    ):
+        save(tmp_path / f"a{suffix}", np.zeros(SHAPE, "c8"))
 
 
 def test_folders_on_the_way_are_made(tmp_path):

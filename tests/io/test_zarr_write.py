@@ -145,6 +145,24 @@ def test_labels_join_an_image_that_exists(tmp_path):
         np.testing.assert_array_equal(level.read(), (LABELS % 2)[::2, ::2])
 
 
+@pytest.mark.parametrize("inside", ["", "labels/segmentation"])
+def test_labels_written_again_replace_themselves(inside, tmp_path):
+    for values in (LABELS, LABELS[:50, :60]):
+        write(tmp_path / "a.zarr" / inside, values, "yx", 512, kind="labels")
+    for place in ("", "labels/segmentation"):
+        with open_image(tmp_path / "a.zarr" / place) as image:
+            np.testing.assert_array_equal(image.read(), LABELS[:50, :60])
+    assert len(attributes(tmp_path / "a.zarr")["ome"]["multiscales"][0]["datasets"]) == 1
+
+
+def test_labels_join_a_group_without_an_image(tmp_path):
+    zarr.create_group(str(tmp_path / "a.zarr"), attributes={"mine": 1})
+    write(tmp_path / "a.zarr" / "labels" / "cells", LABELS, "yx", 512, kind="labels")
+    assert attributes(tmp_path / "a.zarr") == {"mine": 1}
+    with open_image(tmp_path / "a.zarr" / "labels" / "cells") as image:
+        np.testing.assert_array_equal(image.read(), LABELS)
+
+
 def test_labels_join_where_the_disk_has_no_links(tmp_path, monkeypatch):
     def no_links(*_: object) -> None:
         raise OSError("not supported")
@@ -166,14 +184,16 @@ def test_labels_do_not_join_an_image_of_the_old_version(tmp_path):
 
 @pytest.mark.parametrize("inside", ["0", "labels", "labels/a/b", "a/b"])
 def test_images_go_to_the_store_or_to_labels(inside, tmp_path):
-    with pytest.raises(FileError, match=f"cannot write to '{inside}' in a store"):
-        write(tmp_path / "a.zarr" / inside, LABELS, "yx", 512)
+    with pytest.raises(FileError, match=f"cannot write labels to '{inside}' in a store"):
+        write(tmp_path / "a.zarr" / inside, LABELS, "yx", 512, kind="labels")
+    with pytest.raises(FileError, match="cannot write image to"):
+        write(tmp_path / "a.zarr" / "labels" / "a", LABELS, "yx", 512)
     assert not list(tmp_path.iterdir())
 
 
-def test_complex_pixels_are_refused(tmp_path):
-    with pytest.raises(FileError, match="OME-Zarr cannot hold complex64 pixels"):
-        write(tmp_path / "a.zarr", np.zeros((4, 4), "c8"), "yx")
+def test_long_floats_are_refused(tmp_path):
+    with pytest.raises(FileError, match=r"OME-Zarr cannot hold float\d+ pixels"):
+        write(tmp_path / "a.zarr", np.zeros((4, 4), np.longdouble), "yx")
 
 
 def test_a_lost_chunk_is_noticed(tmp_path):

@@ -6,7 +6,7 @@ from gpuseg.io.tiff.writer import TiffWriter
 
 FORMAT = Format(
     name="TIFF",
-    suffixes=(".tif", ".tiff", ".btf", ".tf8", ".svs"),
+    suffixes=(".tif", ".tiff", ".svs"),
     open=open_tiff,
     create=TiffWriter,
 )

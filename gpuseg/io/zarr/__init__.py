@@ -2,8 +2,14 @@
 
 from gpuseg.io.base import Format
 from gpuseg.io.zarr.reader import ZarrReader
-from gpuseg.io.zarr.writer import ZarrWriter
+from gpuseg.io.zarr.writer import ZarrWriter, carry
 
 FORMAT = Format(
-    name="OME-Zarr", suffixes=(".zarr",), open=ZarrReader, create=ZarrWriter, inside=True, folder=True
+    name="OME-Zarr",
+    suffixes=(".zarr",),
+    open=ZarrReader,
+    create=ZarrWriter,
+    inside=True,
+    folder=True,
+    carry=carry,
 )

@@ -22,7 +22,7 @@ from gpuseg.axes import SPACE
 from gpuseg.errors import FileError
 from gpuseg.io.base import Output
 from gpuseg.io.zarr.multiscales import levels
-from gpuseg.io.zarr.nodes import chunk_files, read_node
+from gpuseg.io.zarr.nodes import Node, chunk_files, descend, has_metadata, read_node
 from gpuseg.tiles import Region
 
 ORDER = "tczyx"  # OME-Zarr wants time, then channel, then space
@@ -37,7 +37,7 @@ class ZarrWriter:
     """Writer of one image, or of one label image, to a new store at `file`."""
 
     def __init__(self, file: Path, inside: str, output: Output) -> None:
-        if output.dtype.kind not in "biuf":
+        if output.dtype.itemsize > 8:
             raise FileError(f"{file}: OME-Zarr cannot hold {output.dtype} pixels")
         self._root, self._output = file, output
         self._place = _place(file, inside, output)
@@ -63,7 +63,7 @@ class ZarrWriter:
             _group(
                 folder, {"ome": {"version": "0.5", "multiscales": [image], **extra}, "gpuseg": ours | chunks}
             )
-            if self._linked:
+            if self._guest:
                 return
             image = image | {
                 "datasets": [d | {"path": f"{self._place}/{d['path']}"} for d in image["datasets"]]
@@ -74,19 +74,21 @@ class ZarrWriter:
     def abandon(self) -> None: ...
 
     def _begin(self) -> None:
-        """The groups around the image, marked unfinished; labels for a store that exists get its files."""
-        old = self._root.with_name(self._root.name.rsplit(".partial-", 1)[0])
-        self._linked = bool(self._place) and old != self._root and old.is_dir()
+        """The groups around the image, marked unfinished, but for an image that labels are added to."""
         unfinished = {"gpuseg": {"complete": False}}
-        if self._linked:
-            _link(old, self._root, self._place)
-        else:
+        self._guest = has_metadata(self._root) and not self._own(read_node(self._root))
+        if not self._guest:
             _group(self._root, unfinished)
         if self._place:
             labels, name = self._root / "labels", self._place.split("/")[1]
             there = read_node(labels).ome.get("labels", []) if labels.is_dir() else []
             _group(labels, {"ome": {"version": "0.5", "labels": [*(n for n in there if n != name), name]}})
             _group(self._root / self._place, unfinished)
+
+    def _own(self, root: Node) -> bool:
+        """Whether a store that exists shows the labels that are written, and no other image."""
+        image = root.ome.get("multiscales")
+        return bool(image) and levels(self._root, image)[0].path.startswith(f"{self._place}/")
 
     def _create(self, level: int, shape: tuple[int, ...]) -> Any:
         import zarr
@@ -104,7 +106,7 @@ class ZarrWriter:
 
     def _more(self) -> bool:
         """Whether another level is due; labels must have as many as the image that they belong to."""
-        if self._linked and (image := read_node(self._root).ome.get("multiscales")):
+        if self._guest and (image := read_node(self._root).ome.get("multiscales")):
             return len(self._levels) < len(levels(self._root, image))
         coarsest = self._levels[-1]
         return bool(coarsest.nbytes > SMALLEST and self._longest(coarsest) > SHORTEST)
@@ -131,23 +133,29 @@ class ZarrWriter:
 def _place(file: Path, inside: str, output: Output) -> str:
     """Where in the store the image goes: "" or `labels/NAME`."""
     parts = inside.split("/") if inside else ["labels", NAME] if output.kind == "labels" else []
-    if not parts or (len(parts) == 2 and parts[0] == "labels" and parts[1] not in ("", ".", "..")):
+    labels = output.kind == "labels" and len(parts) == 2 and parts[0] == "labels" and parts[1].strip(".")
+    if not parts or labels:
         return "/".join(parts)
     raise FileError(
-        f"{file}: cannot write to {inside!r} in a store",
-        hint="write to NAME.zarr or to NAME.zarr/labels/NAME",
+        f"{file}: cannot write {output.kind} to {inside!r} in a store",
+        hint="images go to NAME.zarr, label images also to NAME.zarr/labels/NAME",
     )
 
 
-def _link(old: Path, new: Path, place: str) -> None:
-    """A second store of the same files, but for `place`. Zarr replaces files and never edits them."""
+def carry(old: Path, new: Path, inside: str) -> None:
+    """Begin the store `new` with links to the files of `old`, but for `inside`, where labels are added to it.
+
+    Zarr replaces files and never edits them, so that `old` stays what it is.
+    """
+    if not inside:
+        return
     if (version := read_node(old).version) != 3:
         raise FileError(
             f"{old}: is zarr version {version}; labels can be added to version 3 (OME-Zarr 0.5)",
             hint="write the labels to a store of their own",
         )
-    shutil.copytree(old, new, copy_function=_link_or_copy, dirs_exist_ok=True)
-    shutil.rmtree(new / place, ignore_errors=True)
+    shutil.copytree(old, new, copy_function=_link_or_copy)
+    shutil.rmtree(descend(new, inside), ignore_errors=True)
 
 
 def _link_or_copy(old: str, new: str) -> None:

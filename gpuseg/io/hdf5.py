@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gpuseg.axes import LETTERS, SPACE, Voxel
 from gpuseg.errors import FileError
 from gpuseg.io.base import Format, Output
-from gpuseg.io.faults import reading
+from gpuseg.io.faults import check_memory, reading
 from gpuseg.io.heaps import check_heaps
 from gpuseg.tiles import Region
 
@@ -39,6 +39,7 @@ class Hdf5Reader:
         try:
             self._data = _find(file, self._file, inside)
             _check_stored(file, self._data)
+            check_memory(file, self._data.chunks or (), self._data.dtype.itemsize)  # a chunk is read whole
             with reading(f"{file}{self._data.name}"):
                 self.axes, self.voxel = _axistags(self._data.attrs)
                 self.shape, self.dtype = self._data.shape, self._data.dtype

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpuseg.axes import Voxel
-from gpuseg.errors import FileError, ShapeError
+from gpuseg.errors import FileError, ResourceError, ShapeError
 from gpuseg.io import Output, create_image, open_image
 from gpuseg.io.hdf5 import CHUNK_BYTES, chunk_shape
 from gpuseg.io.heaps import OBJECT, SIGNATURE, check_heaps
@@ -138,6 +138,16 @@ def test_a_dataset_never_written_is_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("raw", (200_000, 200_000), "u1", chunks=(512, 512))
     with pytest.raises(FileError, match=r"declares shape \(200000, 200000\) and holds no pixel of it"):
+        open_image(tmp_path / "a.h5")
+
+
+def test_a_chunk_that_unpacks_beyond_memory_is_refused(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("raw", (10_000, 10_000), "u1", chunks=(10_000, 10_000), compression="gzip")
+        data[:10, :10] = 1
+    assert (tmp_path / "a.h5").stat().st_size < 200_000
+    monkeypatch.setenv("GPUSEG_MAX_BYTES", "90000000")
+    with pytest.raises(ResourceError, match=r"shape \(10000, 10000\) takes 100\.0 MB"):
         open_image(tmp_path / "a.h5")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gpuseg.backends import NAMES, get_backend
 from gpuseg.backends.base import Backend
-from gpuseg.backends.cpu import CpuBackend
+from gpuseg.backends.cpu import CpuBackend, ReferenceBackend
 from gpuseg.errors import InputError
 
 METHODS = {name for name in vars(Backend) if not name.startswith("_")}
@@ -26,7 +26,7 @@ def differences(backend: type) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("backend", [CpuBackend])
+@pytest.mark.parametrize("backend", [ReferenceBackend, CpuBackend])
 def test_a_backend_speaks_no_private_dialect(backend):
     assert differences(backend) == []
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuseg.axes import sizes
-from gpuseg.backends.cpu import CpuBackend
+from gpuseg.backends.cpu import CpuBackend, ReferenceBackend
 from gpuseg.errors import InputError, ModelMismatchError, ShapeError
 from gpuseg.features.filters import FILTERS
 from gpuseg.features.selection import SIGMAS, Scale, Selection, presmooth
@@ -198,7 +198,8 @@ def test_the_halo_is_that_of_the_widest_scale():
 
 @pytest.mark.parametrize("name", sorted(FILTERS))
 @pytest.mark.parametrize("sigma", [0.7, 1.6])
-def test_the_halo_is_exact(name, sigma):
+@pytest.mark.parametrize("backend", [ReferenceBackend(), CpuBackend()], ids=lambda b: b.name)
+def test_the_halo_is_exact(backend, name, sigma):
     """A pixel at the halo's edge changes the plane; one beyond it does not."""
     selection = Selection.table({name: [sigma]}, channels=(0,))
     reach = selection.halo(1)[1]
@@ -207,7 +208,7 @@ def test_the_halo_is_exact(name, sigma):
     def changed(distance):
         other = flat.copy()
         other[0, 0, 30, 30] += 1000
-        planes = [feature_stack(CpuBackend(), i, selection)[:, 0, 30, 30 + distance] for i in (flat, other)]
+        planes = [feature_stack(backend, i, selection)[:, 0, 30, 30 + distance] for i in (flat, other)]
         return not np.array_equal(*planes)
 
     assert changed(reach)

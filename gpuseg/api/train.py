@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.api.models import MODEL
 from gpuseg.axes import reorder, sizes
-from gpuseg.backends import get_backend
 from gpuseg.errors import InputError, LabelError, ShapeError
 from gpuseg.export import axes_text
 from gpuseg.features.selection import Selection
@@ -113,24 +112,17 @@ def _labels(path: str, axes: str | None, picture: "Picture") -> Any:
 
 def _validated(model: PixelModel, images: "Sequence[Scribbled]", folds: int, backend: str) -> PixelModel:
     """The same model, with what held-out strokes were taken for in its provenance."""
-    import numpy as np
-
-    from gpuseg.forests import get_trainer
-    from gpuseg.forests.validation import cross_validate, strokes
-    from gpuseg.pixel.learning import feature_rows
+    from gpuseg.pixel import held_out
 
     told = model.provenance["training"]
-    rows, labels = feature_rows(images, model.selection, get_backend(backend))
-    number = [np.full(len(s.labels), k) for k, s in enumerate(images)]
-    where = np.column_stack([np.concatenate(number), np.concatenate([s.where for s in images])])
-    found = cross_validate(
-        rows,
-        labels,
-        strokes(where, labels),
-        get_trainer(told["forest"]),
+    found = held_out(
+        images,
+        model.selection,
         folds=folds,
+        forest=told["forest"],
         trees=told["trees"],
         seed=told["seed"],
+        backend=backend,
     )
     validation = {
         "folds": found.folds,

@@ -10,10 +10,10 @@ from math import floor, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier
 
+from gpuseg.backends._numba.threads import cores
 from gpuseg.errors import InputError
 from gpuseg.forests.arrays import Forest, Tree, float32_threshold
 from gpuseg.forests.training import Trained, canonical_order, check_labels, check_rows, confusion_matrix
@@ -36,7 +36,8 @@ def train(
     """A forest grown to purity on bootstrap samples, sqrt(features) columns tried at each node.
 
     rows: float32 (n, features), finite; labels: integers (n,), at least two classes.
-    threads: None for all cores. Row order and threads change nothing. LabelError, InputError.
+    threads: None, or -1 as scikit-learn has it, for all cores. Row order and threads change nothing.
+    LabelError, InputError.
 
     >>> trained = train(np.array([[0.0], [1.0], [2.0], [3.0]], np.float32), np.array([1, 1, 2, 2]))
     >>> trained.classes, len(trained.forest.roots)
@@ -75,7 +76,7 @@ def _grow(
         return Grown(tree.tree_, fresh, tree.tree_.apply(rows[fresh]))
 
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=trees)
-    with ThreadPoolExecutor(effective_n_jobs(-1 if threads is None else threads)) as pool:
+    with ThreadPoolExecutor(threads if threads and threads > 0 else cores()) as pool:
         return list(pool.map(grow, seeds))
 
 

@@ -127,4 +127,3 @@ def _deal(
             load[where[stroke]] += pixels[stroke]
         fold[mine] = where[at]
     return fold, np.array(counts)
-

@@ -12,11 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from gpuseg.axes import reorder
 from gpuseg.backends import get_backend
 from gpuseg.errors import LabelError
-from gpuseg.forests import get_trainer
-from gpuseg.forests.validation import Validation, cross_validate, strokes
+from gpuseg.forests.validation import Validation
 from gpuseg.model import PixelModel, uncertainty
 from gpuseg.pixel.images import PLACE, Picture, scribbled
-from gpuseg.pixel.learning import Features, blocks, choose_features, feature_rows, learn
+from gpuseg.pixel.learning import Features, blocks, held_out, learn
 
 
 class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -28,7 +27,7 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         or the path of a TOML file with one.
     axes : one letter of tzyxc per axis of the images. None guesses from the shape, yx, yxc if the last
         axis has at most 4, zyx, zyxc, tzyxc; images to predict are taken to be like the training image.
-    n_estimators, random_state, n_jobs : trees, seed (an integer), threads to train with (None for all).
+    n_estimators, random_state, n_jobs : trees, seed (an integer), threads to train with (None or -1 for all).
         The seed decides the model; threads and the order of images and scribbles do not.
     forest : who trains it, a name in `gpuseg.forests.TRAINERS`.
     backend : what computes features and probabilities: "auto", "cpu", ...
@@ -118,18 +117,15 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def cross_validate(self, X: Any, y: Any, *, folds: int = 5) -> Validation:
         """Accuracy and confusion on strokes (touching pixels of one label) kept out of training."""
-        images = scribbled(X, y, self.axes)
-        rows, labels = feature_rows(images, choose_features(self.features, images), get_backend(self.backend))
-        where = [np.column_stack([np.full(len(i.where), k), i.where]) for k, i in enumerate(images)]
-        return cross_validate(
-            rows,
-            labels,
-            strokes(np.concatenate(where), labels),
-            get_trainer(self.forest),
+        return held_out(
+            scribbled(X, y, self.axes),
+            self.features,
             folds=folds,
+            forest=self.forest,
             trees=self.n_estimators,
             seed=self.random_state,
             threads=self.n_jobs,
+            backend=self.backend,
         )
 
     def save(self, path: Path | str) -> None:

@@ -16,6 +16,7 @@ from gpuseg.features.selection import Selection
 from gpuseg.features.stack import features_at, probabilities
 from gpuseg.forests import get_trainer
 from gpuseg.forests.training import Trained, check_labels
+from gpuseg.forests.validation import Validation, cross_validate, strokes
 from gpuseg.model import PixelModel, label_classes
 from gpuseg.pixel.images import Picture, Scribbled
 from gpuseg.tiles import Region, tile_size, tiles
@@ -52,6 +53,32 @@ def learn(
         ndim=_ndim(first),
         axes=first.axes,
         provenance={"training": _told(trained, labels, len(images), forest, seed), "versions": _versions()},
+    )
+
+
+def held_out(
+    images: Sequence[Scribbled],
+    features: Features = "all",
+    *,
+    folds: int = 5,
+    forest: str = "sklearn",
+    trees: int = 100,
+    seed: int = 0,
+    threads: int | None = None,
+    backend: str = "auto",
+) -> Validation:
+    """What strokes (touching pixels of one label) are taken for by forests that did not learn from them."""
+    rows, labels = feature_rows(images, choose_features(features, images), get_backend(backend))
+    where = [np.column_stack([np.full(len(i.where), k), i.where]) for k, i in enumerate(images)]
+    return cross_validate(
+        rows,
+        labels,
+        strokes(np.concatenate(where), labels),
+        get_trainer(forest),
+        folds=folds,
+        trees=trees,
+        seed=seed,
+        threads=threads,
     )
 
 

@@ -133,6 +133,8 @@ def _probabilities(
     where = topology[leaf + 1].astype(np.intp)
     _within(where, 1 + k, len(parameters))
     rows: NDArray[np.float64] = parameters[where[:, None] + 1 + np.arange(k)]
+    if not ((rows >= 0) & (rows <= 1)).all():
+        raise ModelError("the class probabilities of a leaf are not numbers from 0 to 1")
     return rows
 
 

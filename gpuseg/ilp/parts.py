@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gpuseg.axes import LETTERS
 from gpuseg.errors import FileError, GpusegError, ModelError
+from gpuseg.io.heaps import check_heaps
 
 LIMIT = 1 << 30  # bytes of one entry; a damaged shape can claim any number
 # What h5py and NumPy raise on files that are not what they say.
@@ -37,6 +38,10 @@ def opened(path: Path) -> Iterator["Part"]:
     with naming(path):
         if not path.is_file():
             raise FileError("is not a file" if path.exists() else "there is no such file")
+        if path.stat().st_size == 0:
+            raise FileError("is empty (0 bytes)", hint="go back to a backup")
+    check_heaps(path)  # without it, HDF5 can go round for ever in the texts of a damaged project
+    with naming(path):
         with _named("is not a readable project (HDF5)"):
             file = h5py.File(path, "r")
         with file:

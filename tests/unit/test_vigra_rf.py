@@ -91,8 +91,9 @@ DAMAGED = {
     "two-dimensional": (([[4, 2, 0, 0]], [1.0]), "too short"),
     "infinite threshold": ((STUMP[0], [1, np.inf, *STUMP[1][2:]]), "threshold is inf"),
     "NaN threshold": ((STUMP[0], [1, np.nan, *STUMP[1][2:]]), "threshold is nan"),
-    "probabilities of 3": ((STUMP[0], [1, 99.5, 6, 2, 1, 18, 1, 0]), "must add to 1"),
-    "NaN probability": ((STUMP[0], [1, 99.5, 6, np.nan, 1, 18, 1, 0]), "must add to 1"),
+    "probabilities of 3": ((STUMP[0], [1, 99.5, 6, 1, 1, 18, 1, 0]), "must add to 1"),
+    "probability of 1e300": ((STUMP[0], [1, 99.5, 6, 1e300, 1, 18, 1, 0]), "not numbers from 0 to 1"),
+    "NaN probability": ((STUMP[0], [1, 99.5, 6, np.nan, 1, 18, 1, 0]), "not numbers from 0 to 1"),
 }
 
 

@@ -445,10 +445,29 @@ def test_what_is_no_project_is_refused(tmp_path: Path) -> None:
         open_project(text)
     with pytest.raises(ModelError, match=r"empty\.ilp: workflowName is missing"):
         open_project(empty)
+    (tmp_path / "nothing.ilp").touch()
+    with pytest.raises(FileError, match=r"nothing\.ilp: is empty \(0 bytes\)"):
+        open_project(tmp_path / "nothing.ilp")
     with pytest.raises(FileError, match=r"none\.ilp: there is no such file"):
         open_project(tmp_path / "none.ilp")
     with pytest.raises(FileError, match="is not a file"):
         open_project(tmp_path)
+
+
+def test_a_heap_of_texts_that_never_ends_is_refused(project: Path) -> None:
+    """One byte of a project can send HDF5 round for ever; found by mutating a real one."""
+    with h5py.File(project, "r+") as f:
+        del f["ilastikVersion"]
+        f["ilastikVersion"] = "1.4.1"  # of variable length: kept in a heap
+    damaged = bytearray(project.read_bytes())
+    heap = damaged.index(b"GCOL")
+    free = heap + 16
+    while int.from_bytes(damaged[free : free + 2], "little"):
+        free += 16 + -(-int.from_bytes(damaged[free + 8 : free + 16], "little") // 8) * 8
+    damaged[free + 8 : free + 16] = bytes(8)
+    project.write_bytes(damaged)
+    with pytest.raises(FileError, match=r"cells\.ilp: the heap at byte \d+ has free space of 0 bytes"):
+        open_project(project)
 
 
 def everything(path: Path) -> None:

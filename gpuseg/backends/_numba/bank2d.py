@@ -156,11 +156,17 @@ def _products(plane, rows, r, mirrored, x0, x1, width, length, t, s, at, n):
         store(s, at + v, gx * gx)
         store(s, at + apart + v, gx * gy)
         store(s, at + 2 * apart + v, gy * gy)
+    _turn(s, at + apart, x0, x1, width)
+
+
+@inline
+def _turn(s, at, x0, x1, width):
+    """Change the sign of the products that stand outside of the image, beside a row of them."""
     for j in range(REACH):
-        if x0 == 0:
-            s[at + apart + j] = -s[at + apart + j]
-        if x1 == width:
-            s[at + apart + x1 - x0 + REACH + j] = -s[at + apart + x1 - x0 + REACH + j]
+        if x0 - REACH + j < 0:
+            s[at + j] = -s[at + j]
+        if x1 + j >= width:
+            s[at + x1 - x0 + REACH + j] = -s[at + x1 - x0 + REACH + j]
 
 
 @inline

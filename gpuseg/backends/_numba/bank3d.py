@@ -13,6 +13,7 @@ from gpuseg.backends._numba.bank2d import (
     LAPLACE,
     REACH,
     TENSOR,
+    _turn,
     even,
     odd,
     put,
@@ -184,15 +185,7 @@ def _products(volume, zs, ys, i, mirrored, y0, height, x0, x1, width, length, t,
             rows * length,
         )
         for k in (2, 4):
-            for n in range(REACH):
-                left, right = (
-                    at + (k * rows + j) * length + n,
-                    at + (k * rows + j) * length + x1 - x0 + REACH + n,
-                )
-                if x0 == 0:
-                    s[left] = -s[left]
-                if x1 == width:
-                    s[right] = -s[right]
+            _turn(s, at + (k * rows + j) * length, x0, x1, width)
 
 
 @inline

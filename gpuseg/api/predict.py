@@ -201,7 +201,7 @@ def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegE
                 needs += [(t.path, t.output.nbytes) for t in job.targets(image)]
                 if "labels" in job.results:
                     job.source.lane(path)
-        except InputError as e:
+        except GpusegError as e:
             if on_error == "stop":
                 raise
             log.error("%s", e)

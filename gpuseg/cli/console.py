@@ -41,7 +41,7 @@ def telling(quiet: bool = False) -> Iterator[None]:
 
 
 def tell_error(error: GpusegError) -> None:
-    typer.echo(f"{'Stopped' if isinstance(error, Cancelled) else 'Error'}: {error}", err=True)
+    typer.echo(f"{error}" if isinstance(error, Cancelled) else f"Error: {error}", err=True)
 
 
 @contextmanager
@@ -75,7 +75,10 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    # Told lines are drawn above the bar if they go to the same terminal; into a pipe they go as they are.
+    above = sys.stdout.isatty()
+    console = Console(stderr=True)
+    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, redirect_stdout=above) as bar:
         task = bar.add_task("", total=None)
 
         def show(name: str, done: int, total: int) -> None:

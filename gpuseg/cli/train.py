@@ -40,6 +40,12 @@ def train(
     label_axes: Annotated[str | None, typer.Option("--label-axes", help="Axes of the label files.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed and data, same model.")] = 0,
     trees: Annotated[int, typer.Option("--trees", min=1, help="Trees of the forest.")] = 100,
+    folds: Annotated[
+        int,
+        typer.Option(
+            "--folds", min=0, help="Parts of the strokes to keep out and ask for, in turn; 0: none."
+        ),
+    ] = 5,
     backend: Backend = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -56,6 +62,7 @@ def train(
             label_axes=label_axes,
             seed=seed,
             trees=trees,
+            folds=folds,
             output=output,
             backend=backend,
         )

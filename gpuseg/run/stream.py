@@ -71,7 +71,7 @@ def stream(
         behind: Future[None] = writer.submit(lambda: None)
         for done, item in enumerate(work):
             if cancel is not None and cancel.is_set():
-                raise Cancelled(f"{image.path}: stopped after {done} of {len(work)} tiles")
+                raise Cancelled(f"{image.path}: stopped after {done} of {len(work)} tiles, nothing is kept")
             pixels = ahead.result()
             if done + 1 < len(work):
                 ahead = reader.submit(read_pixels, image, work[done + 1].t, work[done + 1].tile.read)

@@ -325,3 +325,14 @@ def test_a_mismatch_is_a_model_mismatch(tmp_path, small_image, small_model):
     np.save(tmp_path / "a.npy", small_image((30, 40)))
     with pytest.raises(ModelMismatchError):
         api.predict(small_model("yxc"), tmp_path / "a.npy")
+
+
+def test_an_image_too_large_for_memory_is_skipped(tmp_path, small_image, small_model, monkeypatch):
+    from PIL import Image
+
+    Image.fromarray(small_image((30, 40))).save(tmp_path / "a.png")
+    Image.fromarray(small_image((200, 200))).save(tmp_path / "b.png")
+    monkeypatch.setenv("GPUSEG_MAX_BYTES", "20000")
+    large, small = api.predict(small_model(), [tmp_path / "b.png", tmp_path / "a.png"], on_error="skip")
+    assert isinstance(large.error, ResourceError)
+    assert small.error is None

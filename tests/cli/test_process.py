@@ -59,7 +59,7 @@ def test_a_signal_stops_within_a_tile_and_leaves_nothing(here, number):
     process.send_signal(number)
     message = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 130, message
-    assert message.startswith("Stopped: big.npy: stopped after ")
+    assert message.startswith("big.npy: stopped after ")
     assert not list(here.glob("out*"))
 
 

@@ -113,19 +113,23 @@ class Part:
         """Whether the entry stands for an empty list; its value then means nothing."""
         data = self._get(name, h5py.Dataset)
         with _named(f"{self.where}{name} cannot be read"):
-            return bool(data.attrs.get("isEmpty", False))
+            if "isEmpty" not in data.attrs or data.attrs.get_id("isEmpty").dtype.kind not in "bui":
+                return False
+            return bool(data.attrs["isEmpty"])
 
     def attribute(self, name: str, key: str) -> str | None:
         """A text attribute of an entry, None if it has none."""
         data = self._get(name, h5py.Dataset)
         with _named(f"{self.where}{name}: its attribute {key!r} cannot be read"):
+            if key in data.attrs and not _is_text(data.attrs.get_id(key).dtype):
+                raise ModelError(f"{self.where}{name}: attribute {key!r} is not text")
             value = data.attrs.get(key)
         return None if value is None else _text(value, f"{self.where}{name}: attribute {key!r}")
 
     def _strings(self, name: str, ndim: int) -> Any:
         data = self._get(name, h5py.Dataset)
         with _named(f"{self.where}{name} cannot be read"):
-            if data.ndim != ndim or data.dtype.kind not in "OSU":
+            if data.ndim != ndim or not _is_text(data.dtype):
                 raise ModelError(f"{self.where}{name} holds {data.dtype} {data.shape}, text is expected")
             return _read(data, f"{self.where}{name}")
 
@@ -140,6 +144,11 @@ class Part:
         if not isinstance(item, kind):
             raise ModelError(f"{where} is not a {kind.__name__.lower()}")
         return item
+
+
+def _is_text(dtype: np.dtype[Any]) -> bool:
+    """Whether HDF5 may read it: it crashes on elements of variable length of a kind that does not exist."""
+    return h5py.check_string_dtype(dtype) is not None
 
 
 def _read(data: h5py.Dataset, where: str) -> Any:

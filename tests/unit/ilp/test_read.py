@@ -470,6 +470,16 @@ def test_a_heap_of_texts_that_never_ends_is_refused(project: Path) -> None:
         open_project(project)
 
 
+def test_texts_of_a_kind_that_does_not_exist_are_refused(project: Path) -> None:
+    """One byte that makes HDF5 crash on reading; found by mutating a real project."""
+    whole = project.read_bytes()
+    text = bytes.fromhex("19010000 10000000 10000000 01000000")  # a datatype: variable length, of characters
+    assert text in whole
+    project.write_bytes(whole.replace(text, bytes.fromhex("19b70000") + text[4:]))
+    with pytest.raises(ModelError, match=r"workflowName holds object \(\), text is expected"):
+        open_project(project)
+
+
 def everything(path: Path) -> None:
     found = open_project(path)
     found.pixel_model()

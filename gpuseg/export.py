@@ -1,8 +1,11 @@
 """What a prediction can be written as, under ilastik's names: results, file names, sizes on disk."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os import fsencode
+from os.path import realpath
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +16,7 @@ from gpuseg.axes import LETTERS
 from gpuseg.errors import InputError, ResourceError
 from gpuseg.io import Kind, locate
 from gpuseg.io.faults import size
+from gpuseg.io.partial import LONGEST
 from gpuseg.model import uncertainty
 
 Source = Literal["proba", "planes", "labels"]
@@ -117,21 +121,27 @@ def nickname(image: str) -> str:
 def output_path(template: str, image: str, result: str) -> str:
     """Where a result of an input image goes: `template` with its placeholders filled in."""
     values = (str(locate(image)[0].parent), nickname(image), RESULTS[result].title)
-    for placeholder, value in zip(PLACEHOLDERS, values, strict=True):
-        template = template.replace(placeholder, value)
-    return str(Path(template))
+    known = dict(zip(PLACEHOLDERS, values, strict=True))
+    return str(Path(re.sub(r"\{.*?\}", lambda m: known[m[0]], template)))
 
 
 def check_template(template: str) -> None:
     """InputError for a placeholder that does not exist."""
-    rest = template
-    for placeholder in PLACEHOLDERS:
-        rest = rest.replace(placeholder, "")
-    if "{" in rest:
-        unknown = rest[rest.index("{") :].partition("}")
+    for found in re.findall(r"\{[^}]*\}?", template):
+        if found not in PLACEHOLDERS:
+            raise InputError(
+                f"output {template!r}: unknown placeholder {found}",
+                hint=f"there are {', '.join(PLACEHOLDERS)}",
+            )
+
+
+def check_name(path: str) -> None:
+    """InputError for a file name longer than file systems take."""
+    name = locate(path)[0].name
+    if (length := len(fsencode(name))) > LONGEST:
         raise InputError(
-            f"output {template!r}: unknown placeholder {''.join(unknown[:2])}",
-            hint=f"there are {', '.join(PLACEHOLDERS)}",
+            f"{path}: its name has {length} bytes, at most {LONGEST} are possible",
+            hint="choose a shorter name with --output",
         )
 
 
@@ -140,10 +150,10 @@ def check_collisions(targets: Iterable[tuple[str, str, str]], inputs: Iterable[s
 
     targets: (image, result, path) of everything about to be written.
     """
-    taken = {locate(path)[0].resolve(): f"the input {path}" for path in inputs}
+    taken = {realpath(locate(path)[0]): f"the input {path}" for path in inputs}
     for image, result, path in targets:
         what = f"the {result} of {image}"
-        if (other := taken.setdefault(locate(path)[0].resolve(), what)) is not what:
+        if (other := taken.setdefault(realpath(locate(path)[0]), what)) is not what:
             raise InputError(
                 f"{path}: {what} would overwrite {other}",
                 hint="use {nickname} and {result_type} in the output name, or another folder",

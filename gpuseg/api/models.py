@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Source:
         here = locate(image)[0]
         files = [locate(lane.raw.file)[0] for lane in self.project.lanes]
         same_path = [
-            i for i, f in enumerate(files) if (self.project.path.parent / f).resolve() == here.resolve()
+            i for i, f in enumerate(files) if realpath(self.project.path.parent / f) == realpath(here)
         ]
         same_name = [i for i, f in enumerate(files) if f.name == here.name]
         for found in (same_path, same_name):

@@ -94,6 +94,7 @@ class _Job:
         self.source.model.check_image(n, image.path)
         targets: list[_Target] = []
         for result, path in self.paths(image.path):
+            exports.check_name(path)
             if result == COLORS:
                 targets.append(_colored(targets[-1], path, self.source.model))
             else:

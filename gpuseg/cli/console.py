@@ -74,7 +74,11 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+    )
     # Told lines are drawn above the bar if they go to the same terminal; into a pipe they go as they are.
     above = sys.stdout.isatty()
     console = Console(stderr=True)

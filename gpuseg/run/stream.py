@@ -70,6 +70,8 @@ def stream(
         ahead = reader.submit(read_pixels, image, work[0].t, work[0].tile.read)
         behind: Future[None] = writer.submit(lambda: None)
         for done, item in enumerate(work):
+            if progress is not None:
+                progress(done, len(work))
             if cancel is not None and cancel.is_set():
                 raise Cancelled(f"{image.path}: stopped after {done} of {len(work)} tiles, nothing is kept")
             pixels = ahead.result()
@@ -79,9 +81,9 @@ def stream(
             painted = None if labels is None else labels(item.t, item.tile.core)[..., None]
             behind.result()
             behind = writer.submit(write, item, Block(proba, planes, painted, values))
-            if progress is not None:
-                progress(done + 1, len(work))
         behind.result()
+    if progress is not None:
+        progress(len(work), len(work))
 
 
 def plan(image: Image, model: PixelModel, needs: set[Source]) -> Iterator[_Work]:

@@ -336,3 +336,22 @@ def test_an_image_too_large_for_memory_is_skipped(tmp_path, small_image, small_m
     large, small = api.predict(small_model(), [tmp_path / "b.png", tmp_path / "a.png"], on_error="skip")
     assert isinstance(large.error, ResourceError)
     assert small.error is None
+
+
+@pytest.mark.parametrize("name", ["ä b – 中", "{x}[red]", "{result_type}", "n" * 200, "-e"])
+def test_file_names_may_be_any(tmp_path, small_image, small_model, name):
+    np.save(tmp_path / f"{name}.npy", small_image((30, 40)))
+    (outcome,) = api.predict(small_model(), tmp_path / f"{name}.npy")
+    assert outcome.outputs == (f"{tmp_path}/{name}_Probabilities.h5",)
+    assert read(outcome.outputs[0])[0].shape == (30, 40, 2)
+
+
+def test_a_name_that_gets_too_long_and_a_link_to_itself_are_skipped(tmp_path, small_image, small_model):
+    long = tmp_path / f"{'n' * 250}.npy"
+    np.save(long, small_image((30, 40)))
+    (tmp_path / "loop.npy").symlink_to("loop.npy")
+    too_long, loop = api.predict(small_model(), [long, tmp_path / "loop.npy"], on_error="skip")
+    with pytest.raises(InputError, match="its name has 267 bytes, at most 255"):
+        raise too_long.error
+    with pytest.raises(FileError, match=r"loop\.npy: Too many levels of symbolic links"):
+        raise loop.error

@@ -120,7 +120,7 @@ def test_progress_counts_tiles_and_a_set_event_stops_before_the_next(
             progress=progress,
             cancel=cancel,
         )
-    assert seen == [(1, 4), (2, 4)]
+    assert seen == [(0, 4), (1, 4), (2, 4)]
     assert caught.value.exit_code == 130
 
 

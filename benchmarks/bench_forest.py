@@ -35,8 +35,9 @@ def _forest(kind: str, size: Size) -> Case:
         lineup.add("prototype", run, lambda: "planes reordered beforehand")
     with peers.Vigra() as vigra:
         if vigra.join(lineup, labelled, s.labels, size.trees, "vigra"):
-            vigra.share("planes", planes.shape)[...] = planes
-            lineup.add("vigra", vigra.run("proba", planes="planes"), lambda: "trained on the same rows")
+            vigra.share("pixels", rows.shape)[...] = rows
+            run = vigra.run("row_proba", pixels="pixels")
+            lineup.add("vigra", run, lambda: "trained on the same rows")
         return lineup.race(
             "forest",
             f"2D forest, {kind}",

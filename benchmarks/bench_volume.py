@@ -41,8 +41,7 @@ def _planes(
         task = {"image": "image", "jobs": peers.jobs_as_json(s.jobs), "count": s.planes}
 
         def check() -> str:
-            vigra.do("planes", **task, out="planes")
-            return scene.largest_difference(vigra.receive("planes"), expected)
+            return scene.largest_difference(vigra.last(), expected)
 
         lineup.add("vigra", vigra.run("planes", **task), check)
     return lineup.race(
@@ -67,8 +66,9 @@ def _forest(
         run = clock(peers.prototypes().forest(blocks, forest, proba))
         lineup.add("prototype", run, lambda: "planes reordered beforehand")
     if "vigra" not in lineup.skipped:
-        vigra.share("planes", planes.shape)[...] = planes
-        lineup.add("vigra", vigra.run("proba", planes="planes"), lambda: "trained on the same rows")
+        vigra.share("pixels", (s.pixels, s.planes))[...] = scene.as_rows(planes)
+        run = vigra.run("row_proba", pixels="pixels")
+        lineup.add("vigra", run, lambda: "trained on the same rows")
     return lineup.race(
         "volume",
         "3D forest",
@@ -94,8 +94,7 @@ def _image(
         task = {"image": "image", "jobs": peers.jobs_as_json(s.jobs), "count": s.planes}
 
         def check() -> str:
-            vigra.do("image_proba", **task, out="proba")
-            return "a forest of its own, " + scene.differing_labels(vigra.receive("proba"), expected)
+            return "a forest of its own, " + scene.differing_labels(vigra.last(), expected)
 
         lineup.add("vigra", vigra.run("image_proba", **task), check)
     return lineup.race(

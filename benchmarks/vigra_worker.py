@@ -2,8 +2,9 @@
 """The other end of `peers.Vigra`: runs under the interpreter that has vigra, times itself.
 
 Reads one JSON object per line, {"task": function, **arguments}; answers with seconds. Arrays are NPY files
-in the folder given as argument. Two threads, as ilastik uses vigra: one scale per task for the filters,
-one half of the forest per task for prediction.
+in the folder given as argument. Two threads: one scale per task for the filters, half of the trees per
+task for training, a block of pixels per task for prediction, which is a little faster than ilastik's way
+of half of the trees per thread.
 """
 
 import json
@@ -18,7 +19,9 @@ import vigra
 FOLDER = Path(sys.argv[1])
 POOL = ThreadPoolExecutor(2)
 SMOOTH_WINDOW, FILTER_WINDOW = 3.5, 2.0
-FOREST = []  # two halves, one per thread
+BLOCK = 4096  # pixels
+FOREST = []  # two halves
+LAST = []  # what the last task came to
 ARRAYS = {}
 
 
@@ -35,32 +38,41 @@ def train(rows, labels, trees):
     return timed(lambda: list(POOL.map(lambda half: half.learnRF(x, y), FOREST)))
 
 
-def proba(planes, out=None):
+def proba(planes):
     """Probabilities of every pixel of `planes` (planes, *shape)."""
     x = array(planes)
-    return timed(lambda: predict(x.reshape(len(x), -1).T), out)
+    return timed(lambda: predict(x.reshape(len(x), -1).T))
 
 
-def image_proba(image, jobs, count, out=None):
+def row_proba(pixels):
+    """Probabilities of `pixels` (n, planes)."""
+    return timed(lambda: predict(array(pixels)))
+
+
+def image_proba(image, jobs, count):
     """Filters, then forest."""
     values = array(image)
     stack = scratch(count, values.shape)
-    return timed(lambda: predict(filters(values, jobs, stack).reshape(count, -1).T), out)
+    return timed(lambda: predict(filters(values, jobs, stack).reshape(count, -1).T))
 
 
-def planes(image, jobs, count, out=None):
+def planes(image, jobs, count):
     """The planes of `jobs` into memory that is used again."""
     values = array(image)
     stack = scratch(count, values.shape)
-    return timed(lambda: filters(values, jobs, stack), out)
+    return timed(lambda: filters(values, jobs, stack))
 
 
-def timed(task, out=None):
+def save(name):
+    """Write what the last task came to."""
+    return timed(lambda: np.save(FOLDER / f"{name}.npy", LAST[0]))
+
+
+def timed(task):
     start = time.perf_counter()
     result = task()
     seconds = time.perf_counter() - start
-    if out is not None:
-        np.save(FOLDER / f"{out}.npy", result)
+    LAST[:] = [result]
     return seconds
 
 
@@ -71,13 +83,17 @@ def scratch(count, shape):
 
 
 def predict(rows):
-    first, second = POOL.map(lambda half: half.predictProbabilities(rows), FOREST)
+    """Probabilities (n, classes) of rows (n, planes) in any memory order: blocks that fit the cache."""
     trees = [half.treeCount() for half in FOREST]
-    first *= trees[0]
-    second *= trees[1]
-    first += second
-    first /= sum(trees)
-    return first
+    out = np.empty((len(rows), FOREST[0].labelCount()), np.float32)
+
+    def block(i):
+        part = np.ascontiguousarray(rows[i : i + BLOCK])
+        first, second = (half.predictProbabilities(part) for half in FOREST)
+        out[i : i + BLOCK] = (trees[0] * first + trees[1] * second) / sum(trees)
+
+    list(POOL.map(block, range(0, len(rows), BLOCK)))
+    return out
 
 
 def filters(image, jobs, out):
@@ -112,7 +128,7 @@ def apply(name, image, s):
     return f.hessianOfGaussianEigenvalues(image, s, **w)
 
 
-TASKS = {task.__name__: task for task in (train, proba, image_proba, planes)}
+TASKS = {task.__name__: task for task in (train, proba, row_proba, image_proba, planes, save)}
 
 for line in sys.stdin:
     request = json.loads(line)

@@ -212,8 +212,8 @@ def test_vigra_follows_the_recipe():
     s = scene.flat("texture", TINY)
     with peers.Vigra() as vigra:
         vigra.share("image", s.plain.shape)[...] = s.plain
-        vigra.do("planes", image="image", jobs=peers.jobs_as_json(s.jobs), count=s.planes, out="planes")
-        np.testing.assert_allclose(vigra.receive("planes"), s.stack()[:, 0], atol=5e-3)
+        vigra.do("planes", image="image", jobs=peers.jobs_as_json(s.jobs), count=s.planes)
+        np.testing.assert_allclose(vigra.last(), s.stack()[:, 0], atol=5e-3)
 
 
 @pytest.mark.skipif(bool(peers.Vigra.absent()), reason=peers.NO_VIGRA)

@@ -45,11 +45,11 @@ class Case:
     section: str
     name: str
     data: str
-    items: float  # pixels, rows, runs: what the rate counts
+    items: float  # pixels or rows, which the rate counts; 0 where nothing is
     unit: str
     samples: Mapping[str, list[Sample]]
-    traffic: float = 0.0  # bytes that have to be read and written at least once
-    flops: float = 0.0  # 2 per filter tap
+    traffic: float = 0.0  # bytes that gpuseg has to read and write at least once
+    flops: float = 0.0  # 2 per filter tap that it cannot do without
     notes: Mapping[str, str] = field(default_factory=dict)  # by engine
     skipped: Mapping[str, str] = field(default_factory=dict)  # engine -> reason
     memory: Mapping[str, float] = field(default_factory=dict)  # engine -> peak, in GB
@@ -150,15 +150,20 @@ def rows(case: Case, limits: Mapping[str, float]) -> Iterator[dict[str, Any]]:
             "max_s": max(seconds),
             "spread": (max(seconds) - min(seconds)) / middle,
             "foreign_cores": max(s.foreign for s in samples),
-            "rate": case.items / middle,
+            "rate": case.items / middle if case.items else None,
             "unit": f"{case.unit}/s",
             "gpuseg_is_faster_by": middle / median(ours) if ours else None,
-            "of_copy_bandwidth": case.traffic / middle / limits["copy"] / 1e9 if case.traffic else None,
-            "of_fma_rate": case.flops / middle / limits["fma"] / 1e9 if case.flops else None,
+            "of_copy_bandwidth": _share(case.traffic / middle, limits["copy"], engine),
+            "of_fma_rate": _share(case.flops / middle, limits["fma"], engine),
             "peak_gb": case.memory.get(engine),
             "note": case.notes.get(engine, ""),
         }
         yield {key: float(f"{v:.5g}") if isinstance(v, float) else v for key, v in row.items()}
+
+
+def _share(rate: float, limit: float, engine: str) -> float | None:
+    """Of gpuseg only: what the others have to read and compute at least is theirs to say."""
+    return rate / limit / 1e9 if rate and engine == "gpuseg" else None
 
 
 def _sample(run: Run, repeats: int, others: Sequence[int]) -> Sample:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- benchmarks: (?P<name>[a-z]+) -->\n).*?(<!-- benchmarks: end -->)", re.DOTALL)
 NOTHING = "No results yet: run `make bench`.\n"
-OURS_ONLY = ("prototype",)  # engines that nobody outside can run: left out of the summary
+NOT_PEERS = ("prototype", "Python alone", "gpuseg, whole image")  # yardsticks: not in the summary
 
 Results = dict[str, dict[str, Any]]  # section -> the run that measured it last
 
@@ -72,11 +72,11 @@ def summary(results: Results) -> Iterator[str]:
     yield f"Measured {run['date'][:10]} on {machine}; engines side by side in one run.\n\n"
     yield from _header("task", "data", "gpuseg", "the others take")
     for rows in _cases(results):
-        peers = [r for r in rows if r["gpuseg_is_faster_by"] and r["engine"] not in ("gpuseg", *OURS_ONLY)]
-        ours = next((r for r in rows if r["engine"] == "gpuseg"), None)
-        if ours and peers:
-            times = ", ".join(f"{r['engine']} {r['gpuseg_is_faster_by']:.1f} ×" for r in peers)
-            yield _line(ours["case"], ours["data"], _time(ours["median_s"]), times)
+        ours = next(r for r in rows if r["engine"] == "gpuseg")
+        peers = [r for r in rows if r["engine"] not in ("gpuseg", *NOT_PEERS)]
+        times = ", ".join(f"{r['engine']} {r['gpuseg_is_faster_by']:.1f} ×" for r in peers)
+        shown = f"{ours['peak_gb']:.2f} GB" if ours["peak_gb"] else _time(ours["median_s"])
+        yield _line(ours["case"], ours["data"], shown, times)
 
 
 def targets(results: Results) -> Iterator[str]:
@@ -91,25 +91,13 @@ def targets(results: Results) -> Iterator[str]:
 
 
 def details(results: Results) -> Iterator[str]:
-    """One table per task: every engine with its spread and its share of the machine's limits."""
+    """One table per task: every engine with its spread, gpuseg with its share of the machine's limits."""
     for rows in _cases(results):
         yield f"**{rows[0]['case']}** ({rows[0]['data']})\n\n"
-        yield from _header(
-            "engine", "median", "range", "n", "rate", "times gpuseg's", "memory", "FMA", "peak", ""
-        )
-        for r in rows:
-            yield _line(
-                r["engine"],
-                _time(r["median_s"]),
-                f"{_time(r['min_s'])} to {_time(r['max_s'])}",
-                r["n"],
-                f"{r['rate']:.3g} {r['unit']}",
-                f"{r['gpuseg_is_faster_by']:.2f}" if r["gpuseg_is_faster_by"] else "",
-                f"{r['of_copy_bandwidth']:.1%}" if r["of_copy_bandwidth"] else "",
-                f"{r['of_fma_rate']:.1%}" if r["of_fma_rate"] else "",
-                f"{r['peak_gb']:.2f} GB" if r["peak_gb"] else "",
-                r["note"],
-            )
+        columns = {name: [cell(r) for r in rows] for name, cell in COLUMNS.items()}
+        columns = {name: cells for name, cells in columns.items() if any(cells)}
+        yield from _header(*columns)
+        yield from (_line(*cells) for cells in zip(*columns.values(), strict=True))
         yield "\n"
     for skip in _skipped(results):
         yield f"- {skip['case']}, {skip['engine']}: not measured, {skip['reason']}\n"
@@ -133,6 +121,20 @@ TABLES: dict[str, Callable[[Results], Iterator[str]]] = {
     "targets": targets,
     "details": details,
     "machine": machine,
+}
+
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "engine": lambda r: str(r["engine"]),
+    "median": lambda r: _time(r["median_s"]),
+    "range": lambda r: f"{_time(r['min_s'])} to {_time(r['max_s'])}" if r["n"] > 1 else "",
+    "n": lambda r: str(r["n"]),
+    "rate": lambda r: f"{r['rate']:.3g} {r['unit']}" if r["rate"] else "",
+    "times gpuseg's": lambda r: f"{r['gpuseg_is_faster_by']:.2f}" if r["engine"] != "gpuseg" else "",
+    "of copy bandwidth": lambda r: _percent(r["of_copy_bandwidth"]),
+    "of FMA rate": lambda r: _percent(r["of_fma_rate"]),
+    "peak memory": lambda r: f"{r['peak_gb']:.2f} GB" if r["peak_gb"] else "",
+    "note": lambda r: str(r["note"]),
 }
 
 
@@ -160,6 +162,10 @@ def _header(*names: str) -> Iterator[str]:
 
 def _line(*cells: object) -> str:
     return f"| {' | '.join(str(c) for c in cells)} |\n"
+
+
+def _percent(share: float | None) -> str:
+    return f"{share:.1%}" if share else ""
 
 
 def _time(seconds: float) -> str:

@@ -17,10 +17,10 @@ from gpuseg.io import Output, create_image
 
 
 def write(path: Path) -> None:
-    shape = (100, 100) if path.suffix == ".png" else (4, 100, 100)
+    shape = (500, 100) if path.suffix == ".png" else (4, 100, 100)
     pixels = (np.random.default_rng(0).random(shape) * 200).astype("u2")
     with create_image(path, Output(pixels.shape, pixels.dtype, "zyx"[-pixels.ndim :])) as writer:
-        for y in range(0, 100, 20):
+        for y in range(0, shape[-2], 20):
             region = (*(slice(0, n) for n in shape[:-2]), slice(y, y + 20), slice(0, 100))
             writer.write(region, pixels[region])
 
@@ -32,14 +32,22 @@ def main(folder: Path, suffix: str, kills: int) -> None:
     write(folder / "warm" / f"b{suffix}")
     once = time.perf_counter() - start
     chance = random.Random(7)
-    for i in range(kills):
+    hits = 0
+    for i in range(20 * kills):
         (folder / str(i)).mkdir()
         if (child := os.fork()) == 0:
             for name in count():
                 write(folder / str(i) / f"{name}{suffix}")
-        time.sleep(once * (1 + 5 * chance.random()))
+        done = folder / str(i) / f"{i % 3}{suffix}"  # some images are let through first
+        while not done.exists() and not os.waitpid(child, os.WNOHANG)[0]:
+            time.sleep(once / 20)
+        time.sleep(once * chance.random())
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        hits += any(".partial-" in f.name for f in (folder / str(i)).iterdir())
+        if hits == kills:
+            return
+    raise SystemExit(f"only {hits} of {20 * kills} kills came while a file was being written")
 
 
 if __name__ == "__main__":

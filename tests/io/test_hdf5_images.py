@@ -272,6 +272,23 @@ def test_a_dataset_takes_no_place_that_is_taken(h5, name, match):
         np.testing.assert_array_equal(image.read(), GREY + 1)
 
 
+def test_a_disk_that_fills_up_at_the_start_leaves_nothing(tmp_path, monkeypatch):
+    def fail(output):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gpuseg.io.hdf5._attributes", fail)
+    with pytest.raises(ResourceError, match=r"a\.h5: cannot be written: No space left on device"):
+        write(tmp_path / "a.h5", GREY, "yx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_begins_with_a_users_own_block_is_read(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w", userblock_size=1024) as file:
+        file["raw"] = GREY
+    with open_image(tmp_path / "a.h5") as image:
+        np.testing.assert_array_equal(image.read(), GREY)
+
+
 def test_equal_images_give_equal_bytes(tmp_path):
     for name in ("a.h5", "b.h5"):
         write(tmp_path / name, GREY, "yx")

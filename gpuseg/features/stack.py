@@ -1,6 +1,7 @@
 """From an image and a selection to feature planes, to probabilities, or to rows for training."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from gpuseg.features.filters import FILTERS
 from gpuseg.features.selection import Selection
 from gpuseg.tiles import Region, Tile, tiles
 
-TRAIN_TILE = 64  # pixels along y and x: scribbles are small, so little is computed that nobody painted
+TRAIN_TILES = (64, 128, 256, 512)  # pixels along y and x of a tile around scribbles
+TILE_COST = 40_000  # pixels that take as long as the start of one more tile
 
 
 def whole(image: Array) -> Region:
@@ -83,14 +85,24 @@ def features_at(
 def _occupied(
     shape: Sequence[int], halo: Sequence[int], where: NDArray[np.intp]
 ) -> list[tuple[Tile, NDArray[np.intp]]]:
-    """Tiles that hold at least one of the pixels, with the indices of those pixels."""
-    deep = 1 if halo[0] == 0 else TRAIN_TILE
-    size = (min(deep, shape[0]), TRAIN_TILE, TRAIN_TILE)
+    """Tiles that hold at least one of the pixels, with the indices of those pixels.
+
+    Of the size that costs least: small ones compute little that nobody painted, but more of halo.
+    """
+
+    def cost(found: list[tuple[Tile, NDArray[np.intp]]]) -> int:
+        return sum(TILE_COST + prod(s.stop - s.start for s in tile.read) for tile, _ in found)
+
+    return min((_tiles_with(shape, halo, where, side) for side in TRAIN_TILES), key=cost)
+
+
+def _tiles_with(
+    shape: Sequence[int], halo: Sequence[int], where: NDArray[np.intp], side: int
+) -> list[tuple[Tile, NDArray[np.intp]]]:
+    size = (min(1 if halo[0] == 0 else TRAIN_TILES[0], shape[0]), side, side)
     counts = [-(-n // s) for n, s in zip(shape, size, strict=True)]
     block = np.ravel_multi_index(tuple((where // size).T), counts)
     order = np.argsort(block, kind="stable")
-    found = {}
-    for group in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
-        if len(group):
-            found[int(block[group[0]])] = group
+    groups = np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
+    found = {int(block[group[0]]): group for group in groups if len(group)}
     return [(t, found[i]) for i, t in enumerate(tiles(shape, size, halo)) if i in found]

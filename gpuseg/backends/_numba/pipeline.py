@@ -43,6 +43,7 @@ class Bank:
 
     @classmethod
     def of(cls, steps: Sequence[Step]) -> "Bank":
+        steps = sorted(steps, key=lambda step: step.channel)
         taps = np.zeros((len(steps), 3, TAPS), np.float32)
         rows = []
         for i, step in enumerate(steps):
@@ -84,19 +85,35 @@ class Scratch:
 
 @inline
 def _columns(
-    source, origin, step, size, limit, y0, y1, width, steps, axis, taps, begin, out, places, stride, block
+    source,
+    origin,
+    step,
+    size,
+    limit,
+    y0,
+    y1,
+    width,
+    first,
+    last,
+    axis,
+    taps,
+    begin,
+    out,
+    places,
+    stride,
+    block,
 ):
-    """Smooth rows (or slices) y0..y1 across one axis for the given steps, a block of columns at a time.
+    """Smooth rows (or slices) y0..y1 across one axis for steps first..last, a block of columns at a time.
 
     Row y of the source is at origin + mirrored y * step, and goes to places[j] + (y - y0) * stride.
     """
     widest = 0
-    for j in steps:
+    for j in range(first, last):
         widest = max(widest, begin[3 * j + axis + 1] - begin[3 * j + axis] - 1)
     for start in range(0, width, BLOCK):
         x = min(start, limit)  # rows that nothing follows are not read beyond their end
         gather(source, origin, step, size, y0 - widest, y1 - y0 + 2 * widest, x, block)
-        for j in steps:
+        for j in range(first, last):
             own = taps[begin[3 * j + axis] : begin[3 * j + axis + 1]]
             for y in range(y1 - y0):
                 across(block, y + widest, own, out, places[j] + y * stride + x)
@@ -221,13 +238,17 @@ def _smooth_band(image, width, z, y0, y1, channels, taps, begin, data, frame, st
     for j in range(channels.size):
         frame[j, 0], frame[j, 1], frame[j, 2], frame[j, 3] = j * size, size, z, low
         places[j] = j * size + LEFT
-    for channel in np.unique(channels):
-        steps = np.flatnonzero(channels == channel)
-        origin = (channel * depth + z) * height * row
+    first = 0
+    while first < channels.size:  # steps are sorted by channel: those of one share what is gathered
+        last = first
+        while last < channels.size and channels[last] == channels[first]:
+            last += 1
+        origin = (channels[first] * depth + z) * height * row
         _columns(
-            image.reshape(-1), origin, row, height, row - BLOCK, low, high, width, steps, 1, taps, begin,
-            data, places, stride, block,
+            image.reshape(-1), origin, row, height, row - BLOCK, low, high, width, first, last, 1, taps,
+            begin, data, places, stride, block,
         )  # fmt: skip
+        first = last
     for j in range(channels.size):
         for y in range(high - low):
             along(data, places[j] + y * stride, width, taps[begin[3 * j + 2] : begin[3 * j + 3]], line)
@@ -269,7 +290,7 @@ def _smooth_slices(image, width, j, y0, y1, z0, z1, bank, data, start, stride, b
         places[j] = start + y * stride
         _columns(
             image.reshape(-1), (channels[j] * depth * height + y) * row, height * row, depth, row - BLOCK,
-            z0, z1, width, np.full(1, j), 0, taps, begin, data, places, height * stride, block,
+            z0, z1, width, j, j + 1, 0, taps, begin, data, places, height * stride, block,
         )  # fmt: skip
 
 
@@ -282,7 +303,7 @@ def _smooth_rows(
     places = np.empty(j + 1, np.int64)
     places[j] = start + y0 * stride
     _columns(
-        source, origin, row, height, limit, y0, y1, width, np.full(1, j), 1, taps, begin, data, places,
+        source, origin, row, height, limit, y0, y1, width, j, j + 1, 1, taps, begin, data, places,
         stride, block,
     )  # fmt: skip
     for y in range(y0, y1):

@@ -5,6 +5,7 @@ LLVM splits a vector into what the processor has (one AVX-512 register, two of A
 tile, thread or machine computes it.
 """
 
+import logging
 import operator
 from collections.abc import Callable
 from functools import cache
@@ -15,14 +16,17 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import event
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 WIDTH = 16
+log = logging.getLogger(__name__)
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
-inline = numba.njit(nogil=True, error_model="numpy", forceinline=True)  # part of a kernel
-apart = numba.njit(nogil=True, error_model="numpy")  # likewise, but compiled for itself: registers of its own
+_PART = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inline = numba.njit(**_PART, forceinline=True)  # part of a kernel
+apart = numba.njit(**_PART)  # likewise, but compiled for itself: registers of its own
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -33,7 +37,28 @@ def kernel(function: Callable[..., Any]) -> Any:
     """
     dispatcher = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
     dispatcher._cache._cache_file._source_stamp = _digest()
+    _announce()
     return dispatcher
+
+
+class _Notice(event.Listener):  # type: ignore[misc]
+    """Says that the machine is busy compiling, when it starts to."""
+
+    def on_start(self, event: Any) -> None:
+        _say_once()
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to say: the work itself begins."""
+
+
+@cache
+def _announce() -> None:
+    event.register("numba:compile", _Notice())
+
+
+@cache
+def _say_once() -> None:
+    log.info("compiling for this processor: some ten seconds, once")
 
 
 @cache
@@ -215,7 +240,7 @@ def lane(typing: Any, value: Any, index: Any) -> Any:
     return types.float32(F32, types.intp), emit
 
 
-@inline
+@apart
 def store_part(array, index, value, count):
     """The first `count` lanes only: the end of a row that is no multiple of 16."""
     for i in range(count):

@@ -528,7 +528,7 @@ def classify_planes(planes: NDArray[np.float32], forest: Packed) -> NDArray[np.f
 
     def work(i: int, more: Any) -> None:
         walking, pixels = more
-        _walk_planes(planes, boxes[i], tile, WALKED, out, walking, pixels)
+        _walk_planes(planes, boxes[i], tile, STORED, out, walking, pixels)
 
-    spread(len(boxes), work, lambda: _walking(forest, len(planes), WALKED * TILE // WIDTH))
+    spread(len(boxes), work, lambda: _walking(forest, len(planes), STORED * TILE // WIDTH))
     return out

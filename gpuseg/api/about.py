@@ -16,6 +16,7 @@ from gpuseg.io import image_format, open_image
 from gpuseg.io.faults import size
 from gpuseg.model import PixelModel
 
+MOST = 10  # features named of a model
 LIBRARIES = (
     *("numpy", "scipy", "numba", "scikit-learn", "safetensors", "h5py", "tifffile", "imagecodecs"),
     *("zarr", "pillow", "cupy-cuda12x", "cupy-cuda13x", "napari"),
@@ -53,14 +54,23 @@ def _model(model: PixelModel, path: str) -> dict[str, Any]:
         "kind": "model",
         "path": path,
         "classes": _classes(model),
-        "images": f"{model.ndim}D, {model.channels} channels, trained on axes {model.axes}",
+        "images": f"{model.ndim}D, channels: {model.channels}, trained on axes {model.axes}",
         "trees": len(model.forest.roots),
         "nodes": len(model.forest.feature),
         "planes": model.forest.n_features,
         "features": _features(model.selection),
         "hash": model.hash,
-        "provenance": model.provenance,
+        "provenance": _provenance(model),
     }
+
+
+def _provenance(model: PixelModel) -> dict[str, Any]:
+    """What training told; of the importances the largest, by name."""
+    training = dict(model.provenance.get("training", {}))
+    if weights := training.pop("importances", None):
+        ranked = sorted(zip(weights, model.feature_names, strict=True), reverse=True)[:MOST]
+        training["most important"] = {name: f"{weight:.1%}" for weight, name in ranked}
+    return model.provenance | {"training": training} if training else model.provenance
 
 
 def _classes(model: Any) -> dict[str, str]:

@@ -14,7 +14,7 @@ from gpuseg.features.selection import Selection
 from gpuseg.tiles import Region, Tile, tiles
 
 TRAIN_TILES = (64, 128, 256, 512)  # pixels along y and x of a tile around scribbles
-TILE_COST = 40_000  # pixels that take as long as the start of one more tile
+TILE_COST = 60_000  # pixels that take as long as the start of one more tile
 
 
 def whole(image: Array) -> Region:

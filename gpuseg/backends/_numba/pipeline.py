@@ -469,18 +469,18 @@ def store_planes(
     image: NDArray[np.float32], steps: Sequence[Step], core: Region, out: NDArray[np.float32]
 ) -> None:
     """Fill `out` (features, z, y, x) with the planes of `core`."""
-    bank = Bank.of(steps)
+    bank, columns = Bank.of(steps), min(STORED, core[2].stop - core[2].start)
 
     def flat(
         source: Any, shape: Any, box: Any, arrays: Any, origin: Any, data: Any, own: Scratch, _: Any
     ) -> None:
-        _store_band(source, shape, box, arrays, origin, out, *data, STORED, own.block, own.line, own.filters)
+        _store_band(source, shape, box, arrays, origin, out, *data, columns, own.block, own.line, own.filters)
 
     def deep(shape: Any, box: Any, arrays: Any, origin: Any, data: Any, own: Scratch, _: Any) -> None:
         _store_deep(shape, box, arrays, origin, out, *data, WALKED, own.filters)
 
     if bank.flat.all():
-        _run_flat(image, bank, core, STORED, flat, lambda: None)
+        _run_flat(image, bank, core, columns, flat, lambda: None)
     else:
         _run_deep(image, bank, core, WALKED, deep, lambda: None)
 
@@ -523,12 +523,13 @@ def classify_planes(planes: NDArray[np.float32], forest: Packed) -> NDArray[np.f
     """Probabilities (z, y, x, classes) of stored planes (features, z, y, x)."""
     tile = DEEP_TILE if planes.shape[1] >= DEEP_TILE[0] else FLAT_TILE
     planes = np.ascontiguousarray(planes, np.float32)
+    columns = min(STORED, -(-planes.shape[3] // WIDTH) * WIDTH)
     boxes = _strips(tuple(slice(0, n) for n in planes.shape[1:]), *tile)
     out = np.empty((*planes.shape[1:], forest.leaves.shape[1]), np.float32)
 
     def work(i: int, more: Any) -> None:
         walking, pixels = more
-        _walk_planes(planes, boxes[i], tile, STORED, out, walking, pixels)
+        _walk_planes(planes, boxes[i], tile, columns, out, walking, pixels)
 
-    spread(len(boxes), work, lambda: _walking(forest, len(planes), STORED * TILE // WIDTH))
+    spread(len(boxes), work, lambda: _walking(forest, len(planes), columns * TILE // WIDTH))
     return out

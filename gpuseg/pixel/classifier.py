@@ -11,10 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.axes import reorder
 from gpuseg.backends import get_backend
-from gpuseg.errors import LabelError
+from gpuseg.errors import InputError, LabelError
 from gpuseg.forests.validation import Validation
 from gpuseg.model import PixelModel, uncertainty
-from gpuseg.pixel.images import PLACE, Picture, scribbled
+from gpuseg.pixel.images import PLACE, Picture, scribbled, several
 from gpuseg.pixel.learning import Features, blocks, held_out, learn
 
 
@@ -27,7 +27,8 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         or the path of a TOML file with one.
     axes : one letter of tzyxc per axis of the images. None guesses from the shape, yx, yxc if the last
         axis has at most 4, zyx, zyxc, tzyxc; images to predict are taken to be like the training image.
-    n_estimators, random_state, n_jobs : trees, seed (an integer), threads to train with (None or -1 for all).
+    n_estimators, random_state, n_jobs : trees, seed (an integer from 0 to 2**32 - 1, never None), threads to
+        train with (None or -1 for all).
         The seed decides the model; threads and the order of images and scribbles do not.
     forest : who trains it, a name in `gpuseg.forests.TRAINERS`.
     backend : what computes features and probabilities: "auto", "cpu", ...
@@ -91,7 +92,10 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Label value of the likeliest class of each pixel, the first of equals: (*image without c)."""
+        """Label value of the likeliest class of each pixel, the first of equals: (*image without c).
+
+        X is one image, not a list of them, here and in `predict_proba` and `uncertainty`.
+        """
         return self._values(self._picture(X))
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -107,7 +111,7 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Share of the labelled pixels of `y`, given as for `fit`, that are predicted right."""
         check_is_fitted(self)
         right = total = 0
-        for image in scribbled(X, y, self.axes):
+        for image in scribbled(X, y, self.axes, like=self.model_.axes):
             predicted = reorder(self._values(image.picture), image.picture.places, PLACE)
             right += int((predicted[tuple(image.where.T)] == image.labels).sum())
             total += len(image.labels)
@@ -178,6 +182,10 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _picture(self, X: Any) -> Picture:
         check_is_fitted(self)
+        if several(X):
+            raise InputError(
+                f"X is a list of {len(X)} image{'s' * (len(X) > 1)}, predict takes one", hint="loop over them"
+            )
         return Picture.of(X, self.axes, like=self.model_.axes)
 
     def _values(self, picture: Picture) -> NDArray[Any]:

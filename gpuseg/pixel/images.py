@@ -1,7 +1,7 @@
 """Images and scribbles as users give them, checked, in the one form the rest works on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -21,9 +21,18 @@ class Picture:
     name: str  # in errors: "X", "X[2]", a path
     axes: str  # of the array as it was given
     pixels: NDArray[Any]  # view of it as tczyx, dtype as given: bool, integer or float
+    voxel: Mapping[str, float] = field(default_factory=dict)  # size of a pixel along axes that have one
 
     @classmethod
-    def of(cls, array: Any, axes: str | None = None, name: str = "X", *, like: str = "") -> Self:
+    def of(
+        cls,
+        array: Any,
+        axes: str | None = None,
+        name: str = "X",
+        *,
+        like: str = "",
+        voxel: Mapping[str, float] | None = None,
+    ) -> Self:
         """Checked; axes None means `like` if it names as many, else ilastik's guess. ShapeError, InputError.
 
         >>> Picture.of(np.zeros((5, 64, 48))).axes
@@ -39,7 +48,7 @@ class Picture:
         for letter, size in zip(axes, pixels.shape, strict=True):
             if size == 0:
                 raise ShapeError(f"{name}: axis {letter} has size 0, shape {pixels.shape}")
-        return cls(name, axes, reorder(pixels, axes, COMPUTE))
+        return cls(name, axes, reorder(pixels, axes, COMPUTE), voxel or {})
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -81,14 +90,17 @@ class Scribbled:
         return cls(picture, where[painted], labels[painted])
 
 
-def scribbled(X: Any, y: Any, axes: str | None = None) -> list[Scribbled]:
-    """Images with their scribbles, in the order given; without those that have none to learn from."""
+def scribbled(X: Any, y: Any, axes: str | None = None, *, like: str = "") -> list[Scribbled]:
+    """Images with their scribbles, in the order given; without those that have none to learn from.
+
+    axes, like: as for `Picture.of`.
+    """
     if y is None:
         raise LabelError(
             "learning requires y to be passed, but the target y is None", hint="give the scribbles as y"
         )
-    if not _several(X):
-        return [Scribbled.of(Picture.of(X, axes), y)]
+    if not several(X):
+        return [Scribbled.of(Picture.of(X, axes, like=like), y)]
     pairs = y.items() if isinstance(y, Mapping) else enumerate(y)
     if not isinstance(y, Mapping) and len(y) != len(X):
         raise ShapeError(f"X has {len(X)} images, y has {len(y)} label images")
@@ -97,17 +109,19 @@ def scribbled(X: Any, y: Any, axes: str | None = None) -> list[Scribbled]:
         if not isinstance(i, int | np.integer) or not 0 <= i < len(X):
             raise ShapeError(f"y has scribbles for image {i!r}, X has {len(X)} images, numbered from 0")
         if labels is not None:
-            found.append(Scribbled.of(Picture.of(X[i], axes, f"X[{i}]"), labels, f"y[{i}]"))
+            picture = Picture.of(X[i], axes, f"X[{i}]", like=like)
+            found.append(Scribbled.of(picture, labels, f"y[{i}]"))
     return [s for s in found if len(s.labels)]
+
+
+def several(X: Any) -> bool:
+    """Whether X is a list of images, not one image, which may be nested lists of numbers."""
+    return isinstance(X, list | tuple) and len(X) > 0 and all(hasattr(x, "shape") for x in X)
 
 
 def _bad(pixels: NDArray[Any]) -> NDArray[np.bool_]:
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
         return ~np.isfinite(pixels.astype(np.float32, copy=False))
-
-
-def _several(X: Any) -> bool:
-    return isinstance(X, list | tuple) and len(X) > 0 and all(hasattr(x, "shape") for x in X)
 
 
 def _real(array: Any, name: str) -> NDArray[Any]:
@@ -128,8 +142,8 @@ def _real(array: Any, name: str) -> NDArray[Any]:
     return pixels
 
 
-def _integers(labels: Any, name: str) -> NDArray[np.int64]:
-    """Label values as int64: whole, not negative, no mask."""
+def _integers(labels: Any, name: str) -> NDArray[Any]:
+    """Label values, dtype as given, if they are whole, not negative, and no mask."""
     found = np.asarray(labels)
     if found.dtype.kind == "b":
         raise LabelError(
@@ -138,13 +152,15 @@ def _integers(labels: Any, name: str) -> NDArray[np.int64]:
         )
     if found.dtype.kind not in "iuf":
         raise LabelError(f"{name}: labels are {found.dtype}, they must be integers")
+    if found.dtype.kind != "f" and (not found.size or (found.min() >= 0 and found.max() <= MAX_VALUE)):
+        return found  # label images may be huge: no mask of wrong pixels unless there are some
     wrong = (found < 0) | (found > MAX_VALUE)
     if found.dtype.kind == "f":
         wrong |= ~np.isfinite(found) | (found != np.round(found))
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise LabelError(f"{name}: label {found[at]} at {at}; labels are whole, 0 to {MAX_VALUE}")
-    return found.astype(np.int64)
+    return found
 
 
 def _dense(labels: Any, picture: Picture, name: str) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -162,7 +178,7 @@ def _dense(labels: Any, picture: Picture, name: str) -> tuple[NDArray[np.intp], 
         )
     values = reorder(_integers(found, name), axes, PLACE)
     where = np.argwhere(values)
-    return where, values[tuple(where.T)]
+    return where, values[tuple(where.T)].astype(np.int64)
 
 
 def _sparse(pair: Sequence[Any], picture: Picture, name: str) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -187,4 +203,4 @@ def _sparse(pair: Sequence[Any], picture: Picture, name: str) -> tuple[NDArray[n
     where[:, [PLACE.index(a) for a in axes]] = at
     if len(np.unique(where, axis=0)) < len(where):
         raise LabelError(f"{name}: two scribbles are at the same pixel")
-    return where, values
+    return where, values.astype(np.int64)

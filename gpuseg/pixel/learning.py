@@ -22,7 +22,8 @@ from gpuseg.pixel.images import Picture, Scribbled
 from gpuseg.tiles import Region, tile_size, tiles
 
 Features = str | Path | Selection | Mapping[str, Sequence[float]]
-TILE = 2**22  # pixels computed at once
+TILE = 2**22  # pixels computed at once, fewer where each has many values
+MAX_SEED = 2**32 - 1
 
 
 def learn(
@@ -41,6 +42,7 @@ def learn(
     names: of label values. The order of images changes no more than `axes`, which are the first one's.
     Its provenance holds what training told: label counts, out-of-bag accuracy, importances, versions.
     """
+    _check_seed(seed)
     selection = choose_features(features, images)
     rows, labels = feature_rows(images, selection, get_backend(backend))
     trained = get_trainer(forest)(rows, labels, trees=trees, seed=seed, threads=threads)
@@ -68,6 +70,7 @@ def held_out(
     backend: str = "auto",
 ) -> Validation:
     """What strokes (touching pixels of one label) are taken for by forests that did not learn from them."""
+    _check_seed(seed)
     rows, labels = feature_rows(images, choose_features(features, images), get_backend(backend))
     where = [np.column_stack([np.full(len(i.where), k), i.where]) for k, i in enumerate(images)]
     return cross_validate(
@@ -96,7 +99,7 @@ def choose_features(features: Features, images: Sequence[Scribbled]) -> Selectio
     elif features == "all":
         selection = Selection.all(least)
     elif isinstance(features, str | Path):
-        selection = Selection.from_toml(Path(features))
+        selection = Selection.from_toml(Path(features), least, images[0].picture.voxel)
     else:
         raise InputError(
             f"features = {features!r}",
@@ -113,11 +116,16 @@ def choose_features(features: Features, images: Sequence[Scribbled]) -> Selectio
 def feature_rows(
     images: Sequence[Scribbled], selection: Selection, b: Backend
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Feature rows, float32 (n, features), and labels (n,) of all painted pixels; n > 0, two classes."""
+    """Feature rows, float32 (n, features), and labels (n,) of all painted pixels; n > 0, two classes.
+
+    Both in the order of the scribbles as they were given, which need not be sorted by time.
+    """
     labels = np.concatenate([i.labels for i in images])
     check_labels(labels)
     rows = []
     for image in images:
+        sizes = image.picture.sizes
+        mine = np.empty((len(image.where), selection.count(sizes["c"], sizes["z"])), np.float32)
         for t in np.unique(image.where[:, 0]):
             now = image.where[:, 0] == t
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is named below
@@ -128,7 +136,8 @@ def feature_rows(
                     f"{image.picture.name}: features of labelled pixels are beyond float32",
                     hint="divide the image by its largest value",
                 )
-            rows.append(part)
+            mine[now] = part
+        rows.append(mine)
     return np.concatenate(rows), labels
 
 
@@ -137,12 +146,13 @@ def blocks(
 ) -> Iterator[tuple[int, Region, NDArray[np.float32]]]:
     """Probabilities (z, y, x, classes) tile by tile: time point, region (zyx), values.
 
-    Memory does not grow with the image. ModelMismatchError, ShapeError, InputError for NaN.
+    Memory grows with neither the image nor its channels. ModelMismatchError, ShapeError, InputError for NaN.
     """
     model.check_image(picture.sizes, picture.name)
     shape = [picture.sizes[a] for a in SPACE]
     halo = model.selection.halo(shape[0])
-    size = tile_size(shape, halo, TILE)
+    values = picture.sizes["c"] + len(model.classes)  # of each pixel, read and answered
+    size = tile_size(shape, halo, TILE // max(1, values // 4))
     for t, image in enumerate(picture.pixels):
         for tile in tiles(shape, size, halo):
             with np.errstate(over="ignore"):
@@ -150,6 +160,14 @@ def blocks(
             picture.check_finite(part)
             proba = probabilities(b, b.asarray(part), model.selection, model.forest, tile.inside)
             yield t, tile.core, b.to_numpy(proba)
+
+
+def _check_seed(seed: Any) -> None:
+    if not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
+        raise InputError(
+            f"random_state = {seed!r}: an integer from 0 to {MAX_SEED} is needed",
+            hint="the same strokes and seed give the same model: choose one, for example 0",
+        )
 
 
 def _check_alike(images: Sequence[Scribbled]) -> None:

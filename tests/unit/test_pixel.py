@@ -157,6 +157,25 @@ def test_any_order_of_axes_gives_the_same(axes: str) -> None:
     assert found.uncertainty(turned).shape == tuple(image.shape["tyxc".index(a)] for a in places)
 
 
+def test_sparse_labels_may_be_in_any_order_of_time() -> None:
+    movie = np.zeros((2, 40, 40), np.float32)
+    movie[1] = 100
+    at, classes = np.array([[1, 5, 5], [0, 5, 5], [1, 6, 6], [0, 9, 9]]), np.array([2, 1, 2, 1])
+    model = quick(axes="tyx").fit(movie, (at, classes))
+    assert_array_equal(model.predict(movie), np.ones_like(movie) + (movie > 0))
+    in_time = at[:, 0].argsort(kind="stable")
+    assert model.model_.hash == quick(axes="tyx").fit(movie, (at[in_time], classes[in_time])).model_.hash
+
+
+def test_held_out_strokes_are_told_by_their_own_rows() -> None:
+    movie = np.zeros((2, 40, 40), np.float32)
+    movie[1] = 100
+    at = np.array([[t, y, 5] for y in range(3, 38, 4) for t in (1, 0)])  # t is 1, 0, 1, 0, ...
+    found = quick(axes="tyx").cross_validate(movie, (at, at[:, 0] + 1), folds=3)
+    assert found.strokes.tolist() == [9, 9]
+    assert found.confusion.tolist() == [[9, 0], [0, 9]]
+
+
 def test_time_points_are_independent(fitted: PixelClassifier) -> None:
     frames = np.stack([scene(seed=s)[0] for s in (4, 5)])
     movie = PixelClassifier.from_model(fitted.model_, axes="tyx").predict_proba(frames)
@@ -179,7 +198,13 @@ def test_volumes_are_filtered_in_3d_and_slices_of_2d_features_alone() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "axes"),
-    [((150, 170), "yx"), ((2, 90, 100), "tyx"), ((14, 50, 60), "zyx"), ((90, 80, 2), "yxc")],
+    [
+        ((150, 170), "yx"),
+        ((2, 90, 100), "tyx"),
+        ((14, 50, 60), "zyx"),
+        ((90, 80, 2), "yxc"),
+        ((90, 80, 12), "yxc"),
+    ],
 )
 def test_tiled_equals_whole(shape: tuple[int, ...], axes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -208,6 +233,24 @@ def test_memory_does_not_grow_with_the_tiles(
     assert max(seen) < 4 * 2 * 2**14
 
 
+def test_memory_does_not_grow_with_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def watched(b, image, selection, forest, core):
+        shape = tuple(s.stop - s.start for s in core)
+        seen.append(np.prod(shape) * (len(image) + 2))
+        return np.zeros((*shape, 2), np.float32)
+
+    image, labels = scene()
+    image = np.repeat(image[..., None], 20, axis=-1)
+    model = quick(features={"gaussian_smoothing": [0.7]}, axes="yxc", n_estimators=2).fit(image, labels)
+    monkeypatch.setattr(learning, "probabilities", watched)
+    monkeypatch.setattr(learning, "TILE", 2**14)
+    model.predict(np.zeros((400, 500, 20), np.uint8))
+    assert sum(seen) == 400 * 500 * 22
+    assert max(seen) <= 8 * 2**14
+
+
 # Scores
 
 
@@ -218,6 +261,17 @@ def test_score_counts_labelled_pixels_only(fitted: PixelClassifier) -> None:
     assert fitted.score([image, image], {0: labels, 1: wrong}) == 0.75
     with pytest.raises(LabelError, match="no labelled pixel to score"):
         fitted.score(image, np.zeros_like(labels))
+
+
+def test_a_loaded_classifier_scores_what_it_predicts(tmp_path: Path) -> None:
+    image, labels = scene()
+    movie = np.stack([image] * 5)  # by its shape it would be a volume
+    seen = np.stack([labels] * 5)
+    quick(axes="tyx").fit(movie, seen).save(tmp_path / "a.gpuseg")
+    back = PixelClassifier.load(tmp_path / "a.gpuseg")
+    assert back.predict(movie).shape == movie.shape
+    assert back.score(movie, seen) == 1
+    assert back.score([movie, movie], [None, seen]) == 1
 
 
 def test_cross_validation_counts_strokes() -> None:

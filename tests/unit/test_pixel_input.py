@@ -1,6 +1,7 @@
 """What users give by mistake: every kind has a stated result or an error that names it."""
 
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.sparse import coo_array
 
 from gpuseg import PixelClassifier
 from gpuseg.errors import GpusegError, InputError, LabelError, ModelMismatchError, ShapeError
-from gpuseg.pixel import Picture
+from gpuseg.pixel import Picture, Scribbled
 
 FEW = {"gaussian_smoothing": [0.7], "gaussian_gradient_magnitude": [0.7]}
 
@@ -241,11 +242,68 @@ def test_lists_that_do_not_match_are_refused() -> None:
         quick().fit([image, image], [labels * 0, None])
 
 
+def test_a_large_label_image_is_not_copied() -> None:
+    labels = np.zeros((1500, 1000), np.uint8)
+    labels[3, 4:900], labels[9, 4:900] = 1, 2
+    picture = Picture.of(np.zeros(labels.shape, np.uint8))
+    tracemalloc.start()
+    try:
+        painted = Scribbled.of(picture, labels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (painted.labels.dtype, painted.where.shape) == (np.int64, (2 * 896, 4))
+    assert peak < labels.nbytes
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", ">u2", "i8", "u8", "f4"])
+def test_labels_of_any_integer_type_are_checked_as_they_are(dtype: str) -> None:
+    picture, labels = Picture.of(scene()[0]), LABELS.astype(dtype)
+    painted = Scribbled.of(picture, labels)
+    assert_array_equal(painted.labels, LABELS[LABELS > 0])
+    if dtype in ("i8", "u8", "f4"):
+        labels[7, 8] = 2**33
+        with pytest.raises(LabelError, match=r"y: label 8589934592(\.0)? at \(7, 8\)"):
+            Scribbled.of(picture, labels)
+
+
 def test_large_label_values_are_kept() -> None:
     image, labels = scene()
     model = quick().fit(image, np.where(labels == 2, 70_000, labels.astype(int)))
     assert model.predict(image).dtype == np.uint32
     assert set(np.unique(model.predict(image))) == {1, 70_000}
+
+
+# Settings
+
+
+@pytest.mark.parametrize("seed", [None, -1, 2**32, 0.5, np.random.RandomState(0)], ids=str)
+def test_seeds_that_are_none_are_refused_before_training(seed: Any) -> None:
+    message = r"random_state = .*: an integer from 0 to 4294967295 is needed(\n.*)same model"
+    with pytest.raises(InputError, match=message):
+        quick(random_state=seed, features="nothing is read yet").fit(*scene())
+    with pytest.raises(InputError, match=message):
+        quick(random_state=seed).cross_validate(*scene())
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint32(3)])
+def test_seeds_of_numpy_are_integers(seed: Any) -> None:
+    expected = quick(random_state=3).fit(*scene()).model_.hash
+    assert quick(random_state=seed).fit(*scene()).model_.hash == expected
+
+
+# One image at a time
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "uncertainty"])
+def test_lists_of_images_are_not_predicted(method: str) -> None:
+    image, labels = scene()
+    call = getattr(quick().fit(image, labels), method)
+    with pytest.raises(InputError, match=r"X is a list of 2 images, predict takes one(\n.*)loop over them"):
+        call([image, image])
+    with pytest.raises(InputError, match="X is a list of 1 image, predict takes one"):
+        call((image,))
+    assert_array_equal(call(image.tolist()), call(image))
 
 
 def test_pictures_know_their_sizes() -> None:

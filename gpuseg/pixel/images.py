@@ -154,7 +154,8 @@ def _integers(labels: Any, name: str) -> NDArray[Any]:
         raise LabelError(f"{name}: labels are {found.dtype}, they must be integers")
     if found.dtype.kind != "f" and (not found.size or (found.min() >= 0 and found.max() <= MAX_VALUE)):
         return found  # label images may be huge: no mask of wrong pixels unless there are some
-    wrong = (found < 0) | (found > MAX_VALUE)
+    with np.errstate(over="ignore"):  # float16 ends before MAX_VALUE
+        wrong = (found < 0) | (found > MAX_VALUE)
     if found.dtype.kind == "f":
         wrong |= ~np.isfinite(found) | (found != np.round(found))
     if wrong.any():

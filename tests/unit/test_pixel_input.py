@@ -256,8 +256,8 @@ def test_a_large_label_image_is_not_copied() -> None:
     assert peak < labels.nbytes
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", ">u2", "i8", "u8", "f4"])
-def test_labels_of_any_integer_type_are_checked_as_they_are(dtype: str) -> None:
+@pytest.mark.parametrize("dtype", ["u1", "i1", ">u2", "i8", "u8", "f2", "f4"])
+def test_labels_of_any_type_are_checked_as_they_are(dtype: str) -> None:
     picture, labels = Picture.of(scene()[0]), LABELS.astype(dtype)
     painted = Scribbled.of(picture, labels)
     assert_array_equal(painted.labels, LABELS[LABELS > 0])

@@ -75,6 +75,6 @@ def reorder(array: NDArray[Any], axes: str, to: str) -> NDArray[Any]:
         if axes[i] not in to:
             if array.shape[i] != 1:
                 raise ShapeError(f"axis {axes[i]!r} has size {array.shape[i]} and is not in {to!r}")
-            array = array.take(0, axis=i)
+            array = array[(slice(None),) * i + (0,)]
     array = array.transpose([kept.index(a) for a in to if a in kept])
     return array[tuple(slice(None) if a in kept else None for a in to)]

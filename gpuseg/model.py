@@ -126,7 +126,8 @@ class PixelModel:
         if sizes["c"] != self.channels:
             raise ModelMismatchError(
                 f"{name}: image has {sizes['c']} channels, model was trained on {self.channels}",
-                hint="is the channel axis where --axes says? else choose the channels, or train a new model",
+                hint="is the channel axis where --axes says? else save the image with as many channels,"
+                " or train a new model",
             )
         ndim = 2 if sizes["z"] == 1 else 3
         if ndim != self.ndim:

@@ -55,6 +55,8 @@ def _model(model: PixelModel, path: str) -> dict[str, Any]:
         "path": path,
         "classes": _classes(model),
         "images": f"{model.ndim}D, channels: {model.channels}, trained on axes {model.axes}",
+        "channels used": list(model.selection.used_channels(model.channels)),
+        "spacing": list(model.selection.steps),
         "trees": len(model.forest.roots),
         "nodes": len(model.forest.feature),
         "planes": model.forest.n_features,

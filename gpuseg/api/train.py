@@ -84,7 +84,7 @@ def _scribbled(path: str, labels: str, axes: str | None, label_axes: str | None)
 
     with open_image(path, axes) as image:
         log.info("%s: %s", path, axes_text(image.axes, image.shape, image.axes_from))
-        picture = Picture.of(image.read(), image.axes, path)
+        picture = Picture.of(image.read(), image.axes, path, voxel=image.voxel.size)
     return Scribbled.of(picture, _labels(labels, label_axes, picture), labels)
 
 

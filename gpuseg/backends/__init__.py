@@ -1,4 +1,4 @@
-"""Where the arithmetic happens: `get_backend("auto" | "cpu" | "cuda")`."""
+"""Where the arithmetic happens: `get_backend("auto" | "cpu")`."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 def get_backend(name: str = "auto") -> Backend:
     """The backend called `name`; "auto" obeys GPUSEG_BACKEND, else takes what the machine has."""
     if name == "auto":
-        name = os.environ.get("GPUSEG_BACKEND", "cpu")
+        name = os.environ.get("GPUSEG_BACKEND") or "cpu"
     if name not in NAMES:
         raise InputError(f"unknown backend {name!r}", hint=f"one of {', '.join(NAMES)}")
     return _open("cpu" if name == "auto" else name)

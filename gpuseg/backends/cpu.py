@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gpuseg.backends import taps
 from gpuseg.backends.base import Array, ForestArrays, Job, Sigmas
+from gpuseg.errors import ModelMismatchError, ShapeError
 from gpuseg.tiles import Region
 
 if TYPE_CHECKING:
@@ -87,16 +88,20 @@ class CpuBackend(ReferenceBackend):
 
         if (steps := plan.plan(jobs)) is None:
             return None
-        if out is None:
-            size = (s.stop - s.start for s in core)
-            out = np.empty((plan.plane_count(steps), *size), np.float32)
+        shape = (plan.plane_count(steps), *_size(image, core))
+        out = np.empty(shape, np.float32) if out is None else out
+        if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise ShapeError(
+                f"planes go into a contiguous float32 array of shape {shape}, "
+                f"`out` is {out.dtype}, shape {out.shape}"
+            )
         pipeline.store_planes(np.ascontiguousarray(image, np.float32), steps, core, out)
         return out
 
     def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
         from gpuseg.backends._numba import pipeline
 
-        return pipeline.classify_planes(planes, self._pack(forest))
+        return pipeline.classify_planes(planes, self._pack(forest, len(planes)))
 
     def image_proba(
         self, image: Array, jobs: Sequence[Job], core: Region, forest: ForestArrays
@@ -105,11 +110,24 @@ class CpuBackend(ReferenceBackend):
 
         if (steps := plan.plan(jobs)) is None:
             return None
-        return pipeline.classify(np.ascontiguousarray(image, np.float32), steps, core, self._pack(forest))
+        _size(image, core)
+        packed = self._pack(forest, plan.plane_count(steps))
+        return pipeline.classify(np.ascontiguousarray(image, np.float32), steps, core, packed)
 
-    def _pack(self, forest: ForestArrays) -> "Packed":
+    def _pack(self, forest: ForestArrays, planes: int) -> "Packed":
         from gpuseg.backends._numba.walk import pack
 
         if forest not in self._packed:
             self._packed[forest] = pack(forest)
-        return self._packed[forest]
+        packed = self._packed[forest]
+        if planes < packed.features:
+            raise ModelMismatchError(f"the forest tests feature {packed.features - 1}, there are {planes}")
+        return packed
+
+
+def _size(image: Array, core: Region) -> tuple[int, ...]:
+    """Size of a region that kernels may take: they do not look where they read."""
+    for s, n in zip(core, image.shape[1:], strict=True):
+        if not 0 <= s.start < s.stop <= n:
+            raise ShapeError(f"pixels {s.start} to {s.stop} of an axis of {n}")
+    return tuple(int(s.stop - s.start) for s in core)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILTER_WINDOW = 2.0  # kernels of the filters end at 2 sigma
+LEAST = 0.1
 SMOOTH_WINDOW = 3.5  # kernels of the pre-smoothing end at 3.5 sigma
 
 
@@ -22,6 +23,7 @@ def half(sigma: float, order: int, window: float) -> NDArray[np.float32]:
     and to x**2/2; order 2 answers 0 to a constant. Without sigma**order: scales are not made comparable.
     """
     r = radius(sigma, window)
+    sigma = max(sigma, LEAST)  # below, exp underflows; derivatives of radius 1 are the same for all of these
     x = np.arange(-r, r + 1, dtype=np.float64)
     g = np.exp(-(x**2) / (2 * sigma**2))
     if order == 0:

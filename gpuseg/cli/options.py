@@ -21,6 +21,14 @@ def checked(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return callback
 
 
+def _backend(value: str) -> str:
+    from gpuseg.backends import NAMES
+
+    if value not in NAMES:
+        raise InputError(f"unknown backend {value!r}", hint=f"one of {', '.join(NAMES)}")
+    return value
+
+
 def _axes(value: str) -> str:
     if set(value) - set(LETTERS) or len(set(value)) < len(value) or not set("yx") <= set(value):
         raise InputError(
@@ -38,5 +46,7 @@ Axes = Annotated[
         help="Axes of the images, e.g. zyx; default: as stored.",
     ),
 ]
-Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="auto, cpu or cuda.")]
+Backend = Annotated[
+    str, typer.Option("--backend", metavar="NAME", callback=checked(_backend), help="auto or cpu.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, sqrt
 from operator import index
@@ -55,8 +56,8 @@ def _known(name: str) -> Filter:
 class Selection:
     """The ticked cells, in the order of the stack: filter by filter, scale by scale (SPEC 1.7).
 
-    `channels`: input channels to use, None for all. `spacing`: size of a pixel along z, y, x relative
-    to the finest axis; sigmas are in pixels of that axis. Both go beyond ilastik.
+    `channels`: input channels to use, None for all. `spacing`: size of a pixel along z, y, x, in any
+    unit; sigmas are in pixels of the finest axis. Both go beyond ilastik.
 
     >>> Selection.table({"gaussian_smoothing": [1.0], "hessian_of_gaussian_eigenvalues": [1.6]}).names(1, 1)
     ['Gaussian Smoothing (σ=1.0) in 2D',
@@ -117,11 +118,13 @@ class Selection:
         """Every cell ilastik offers that fits an image of these axis sizes: 37 on a large one.
 
         In 2D if the image has one slice, else in 3D (SPEC 1.2). Scales too large for an axis are
-        left out, as ilastik asks its users to do.
+        left out, as ilastik asks its users to do. `more`: channels, spacing.
         """
-        flat = sizes["z"] == 1
-        filtered = [sizes[a] for a in SPACE if a != "z" or not flat]
-        fitting = [s for s in SIGMAS if Scale(s, flat).needs <= min(filtered)]
+        flat, fitting = sizes["z"] == 1, []
+        for sigma in SIGMAS:
+            with suppress(ShapeError):
+                cls.table({"gaussian_smoothing": [sigma]}, in_2d=flat, **more).check(sizes)
+                fitting.append(sigma)
         if not fitting:
             raise ShapeError(
                 f"no scale fits an image of {_size_text(sizes)}: "
@@ -131,24 +134,32 @@ class Selection:
         return cls.table(rows, in_2d=flat, **more)
 
     @classmethod
-    def from_toml(cls, path: Path) -> Self:
-        """From a file with the sections `[features]` (filter = sigmas) and `[options]`."""
+    def from_toml(
+        cls, path: Path, sizes: Mapping[str, int] | None = None, voxel: Mapping[str, float] | None = None
+    ) -> Self:
+        """From a file with the sections `[features]` (filter = sigmas) and `[options]`.
+
+        sizes, voxel: of the image to learn from, by axis letter. The file may ask for every feature that
+        fits it (no `[features]`), 2D or 3D as it is (no `in_2d`), its voxel size (spacing = "file").
+        """
         try:
             data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
             raise InputError(f"{path}: {e}", hint="see docs, 'Choosing features'") from e
         try:
-            return cls._from_tables(data)
+            return cls._from_tables(data, sizes, voxel or {})
         except InputError as e:
             raise e.at(str(path)) from e
         except (TypeError, ValueError) as e:
             raise InputError(f"{path}: {e}") from e
 
     @classmethod
-    def _from_tables(cls, data: Mapping[str, Any]) -> Self:
-        options = dict(data.get("options", {}))
+    def _from_tables(
+        cls, data: Mapping[str, Any], sizes: Mapping[str, int] | None, voxel: Mapping[str, float]
+    ) -> Self:
+        options, rows = dict(data.get("options", {})), data.get("features", "all")
         stray = [*(set(data) - {"features", "options"}), *(set(options) - {"in_2d", "channels", "spacing"})]
-        if stray or not isinstance(data.get("features"), dict):
+        if stray or not (isinstance(rows, dict) or (rows == "all" and sizes and "in_2d" not in options)):
             raise InputError(
                 f"unknown entry {sorted(stray)[0]!r}" if stray else "no section [features]",
                 hint="sections are [features] and [options] (in_2d, channels, spacing)",
@@ -156,8 +167,10 @@ class Selection:
         if "channels" in options:
             options["channels"] = tuple(index(c) for c in options["channels"])
         if "spacing" in options:
-            options["spacing"] = tuple(float(s) for s in options["spacing"])
-        return cls.table(data["features"], **options)
+            options["spacing"] = _spacing(options["spacing"], voxel)
+        if rows == "all" and sizes:
+            return cls.all(sizes, **options)
+        return cls.table(rows, **({"in_2d": sizes["z"] == 1} if sizes else {}) | options)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, for the header of a saved model."""
@@ -180,6 +193,11 @@ class Selection:
             raise InputError(f"the feature selection is damaged: {e}") from e
         return cls(scales, cells, channels, (z, y, x))
 
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Spacing relative to the finest axis."""
+        return tuple(s / min(self.spacing) for s in self.spacing)
+
     def used_channels(self, count: int) -> tuple[int, ...]:
         """Indices of the input channels the features are computed on."""
         used = tuple(range(count)) if self.channels is None else self.channels
@@ -198,7 +216,7 @@ class Selection:
         """ShapeError naming scale, axis and both sizes if a scale does not fit (SPEC 1.2)."""
         for i in sorted({i for _, i in self.cells}):
             scale = self.scales[i]
-            for axis, step in zip(SPACE, self.spacing, strict=True):
+            for axis, step in zip(SPACE, self.steps, strict=True):
                 if axis == "z" and self.ndim(scale, sizes["z"]) == 2:
                     continue
                 needs = Scale(scale.sigma / step, scale.in_2d).needs
@@ -219,7 +237,7 @@ class Selection:
                     (f, first[f, i] + k * FILTERS[f].planes(ndim)) for f, j in self.cells if j == i
                 )
                 if planes:
-                    local = [scale.sigma / step for step in self.spacing[-ndim:]]
+                    local = [scale.sigma / step for step in self.steps[-ndim:]]
                     smooth = tuple(presmooth(s) for s in local)
                     sigma = tuple(min(s, 1.0) for s in local)
                     jobs.append(Job(channel, ndim == 2, smooth, sigma, planes))
@@ -257,6 +275,19 @@ class Selection:
             first[cell] = start
             start += n
         return first
+
+
+def _spacing(said: Any, voxel: Mapping[str, float]) -> tuple[float, ...]:
+    """Three numbers, or those of the image; an axis it says nothing of counts as its finest."""
+    if said != "file":
+        return tuple(float(s) for s in said)
+    known = [voxel[a] for a in SPACE if a in voxel]
+    if not known:
+        raise InputError(
+            'spacing = "file": the image says nothing of its pixel size',
+            hint="write the size of a pixel along z, y, x, for example spacing = [2.5, 1, 1]",
+        )
+    return tuple(voxel.get(a, min(known)) for a in SPACE)
 
 
 def _size_text(sizes: Mapping[str, int]) -> str:

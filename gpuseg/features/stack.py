@@ -43,12 +43,9 @@ def formulas(b: Backend, image: Array, jobs: Sequence[Job], core: Region, out: A
         out = b.asarray(np.empty((count, *(s.stop - s.start for s in core)), np.float32))
     for job in jobs:
         volume = image[job.channel]
-        for z in range(volume.shape[0]) if job.flat else [slice(None)]:
-            part = volume[z]
-            smooth = b.gaussian(part, job.smooth, window=SMOOTH_WINDOW)
+        for z in range(core[0].start, core[0].stop) if job.flat else [slice(None)]:
+            smooth = b.gaussian(volume[z], job.smooth, window=SMOOTH_WINDOW)
             here, inside = (z - core[0].start, core[1:]) if job.flat else (slice(None), core)
-            if job.flat and not core[0].start <= z < core[0].stop:
-                continue
             for name, first in job.planes:
                 for k, plane in enumerate(FILTERS[name].formula(b, smooth, job.sigma)):
                     out[first + k][here] = plane[inside]

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from gpuseg.backends import get_backend
 from gpuseg.backends._numba import threads
 from gpuseg.backends.cpu import ReferenceBackend
+from gpuseg.errors import ShapeError
 from gpuseg.features.filters import FILTERS, pixel_filter
 from gpuseg.features.selection import SIGMAS, Scale, Selection
 from gpuseg.features.stack import feature_stack, features_at, formulas, whole
@@ -107,9 +108,10 @@ def test_eigenvalues_of_nearly_equal_axes_keep_their_digits():
     assert_allclose(stack, expected, atol=1e-6 * float(np.abs(expected).max()))
 
 
-def test_tiled_equals_whole_bit_for_bit():
-    rng = np.random.default_rng(11)
-    for trial in range(30):
+@pytest.mark.parametrize("trials", [range(30), pytest.param(range(30, 300), marks=pytest.mark.soak)], ids=str)
+def test_tiled_equals_whole_bit_for_bit(trials):
+    rng = np.random.default_rng(11 + trials.start)
+    for trial in trials:
         deep = trial % 3 == 2
         shape = (1 + trial % 2, int(rng.integers(9, 20)) if deep else 1, *rng.integers(40, 150, 2))
         some = [f for f in ALL if rng.random() < 0.6] or ["gaussian_smoothing"]
@@ -188,3 +190,37 @@ def test_a_filter_of_somebody_else_runs_by_its_formula():
 
 def test_scales_carry_their_own_pre_smoothing():
     assert [round(Scale(s, True).presmooth, 6) for s in (0.3, 1.0, 1.6, 10.0)] == [0.3, 1.0, 1.249, 9.949874]
+
+
+@pytest.mark.parametrize("depth", [5.0, 14.0, 20.0, 1000.0])
+def test_slices_far_apart_are_filtered_one_by_one(depth):
+    """Sigmas far below a pixel leave smoothing along z out; derivatives are differences of neighbours."""
+    pixels, selection = image(1, 12, 30, 31), every((0.7, 1.0, 1.6), False, spacing=(depth, 1.0, 1.0))
+    stack = feature_stack(FAST, pixels, selection)
+    assert_same_planes(stack, formulas(REFERENCE, pixels, selection.jobs(1, 12), whole(pixels)))
+    flat = feature_stack(FAST, pixels, Selection.table({"gaussian_smoothing": [1.6]}))
+    deep = Selection.table({"gaussian_smoothing": [1.6]}, in_2d=False, spacing=(depth, 1.0, 1.0))
+    assert_allclose(feature_stack(FAST, pixels, deep), flat, atol=1e-3 if depth > 10 else 4.0)
+
+
+def test_spacing_counts_in_any_unit():
+    pixels = image(1, 12, 30, 31)
+    micrometres = every((1.0, 1.6), False, spacing=(0.5, 0.25, 0.25))
+    assert_array_equal(
+        feature_stack(FAST, pixels, micrometres),
+        feature_stack(FAST, pixels, every((1.0, 1.6), False, spacing=(2.0, 1.0, 1.0))),
+    )
+
+
+def test_kernels_are_not_given_what_does_not_fit():
+    pixels, selection = image(1, 1, 30, 31), every((1.0,), True)
+    count = selection.count(1, 1)
+    for out in (
+        np.empty((count, 1, 30, 30), np.float32),
+        np.empty((count, 1, 30, 31)),
+        np.empty((count, 1, 30, 62), np.float32)[..., ::2],
+    ):
+        with pytest.raises(ShapeError, match=r"contiguous float32 array of shape \(8, 1, 30, 31\)"):
+            feature_stack(FAST, pixels, selection, out=out)
+    with pytest.raises(ShapeError, match="pixels 0 to 32 of an axis of 31"):
+        feature_stack(FAST, pixels, selection, (slice(0, 1), slice(0, 30), slice(0, 32)))

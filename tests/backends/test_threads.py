@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from gpuseg.backends._numba import threads
+from gpuseg.errors import InputError
 
 
 @pytest.fixture
@@ -54,12 +55,18 @@ def test_every_piece_is_done_once(fresh):
 def test_an_error_in_a_thread_is_raised(fresh):
     fresh.setenv("GPUSEG_THREADS", "2")
 
+    done = []
+
     def work(i: int, _: None) -> None:
         if i == 7:
             raise ValueError("piece 7")
+        done.append(i)
 
     with pytest.raises(ValueError, match="piece 7"):
-        threads.spread(50, work, lambda: None)
+        threads.spread(10**9, work, lambda: None)
+    finished = len(done)
+    assert finished < 10**6, "the others stop"
+    assert len(done) == finished, "and have stopped when the error is raised"
 
 
 def test_several_threads_may_compute_at_once():
@@ -83,3 +90,28 @@ def test_several_threads_may_compute_at_once():
         w.join()
     assert len(results) == 6
     assert all(np.array_equal(r, expected) for r in results)
+
+
+@pytest.mark.parametrize("said", ["two", "0", "-1", "1.5"])
+def test_a_senseless_number_of_threads_is_refused(fresh, said):
+    fresh.setenv("GPUSEG_THREADS", said)
+    with pytest.raises(InputError, match=f"GPUSEG_THREADS = '{said}'"):
+        threads.cores()
+
+
+def test_kernels_run_where_nothing_can_be_kept(monkeypatch, caplog):
+    import numba
+
+    from gpuseg.backends._numba import simd
+
+    real = numba.njit
+
+    def njit(**options):
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(simd.numba, "njit", lambda **options: lambda f: njit(**options)(f))
+    double = simd.kernel(lambda x: 2 * x)
+    assert double(21) == 42
+    assert "NUMBA_CACHE_DIR" in caplog.text

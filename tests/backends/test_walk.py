@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gpuseg.backends import get_backend
 from gpuseg.backends.cpu import ReferenceBackend
+from gpuseg.errors import ModelMismatchError
 from gpuseg.features.selection import Selection
 from gpuseg.features.stack import feature_stack, probabilities
 from gpuseg.forests.arrays import Forest
@@ -112,3 +113,10 @@ def test_a_forest_is_packed_once(monkeypatch):
     FAST.forest_proba(stack, forest)
     monkeypatch.setattr(walk, "pack", None)
     FAST.forest_proba(stack, forest)
+
+
+def test_a_forest_that_asks_for_more_features_is_refused():
+    rng = np.random.default_rng(4)
+    forest = grow(rng, 20, 6, 5, np.eye(2))
+    with pytest.raises(ModelMismatchError, match="tests feature 4, there are 4"):
+        FAST.forest_proba(planes(rng, 4, 1, 8, 8), forest)

@@ -300,3 +300,29 @@ def test_a_toml_file_that_cannot_be_read_is_refused_by_name(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b"# \xe9")
     with pytest.raises(InputError, match=r"latin\.toml"):
         Selection.from_toml(tmp_path / "latin.toml")
+
+
+def write(folder, text):
+    path = folder / "features.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_of_options_means_every_feature_that_fits(tmp_path):
+    sizes = {"t": 1, "z": 12, "y": 200, "x": 200, "c": 3}
+    path = write(tmp_path, '[options]\nchannels = [0]\nspacing = "file"\n')
+    selection = Selection.from_toml(path, sizes, {"z": 2.0, "y": 0.5, "x": 0.5})
+    assert (selection.channels, selection.steps) == ((0,), (4.0, 1.0, 1.0))
+    selection.check(sizes)
+    assert max(s.sigma for s in selection.scales) == 10.0, "sigma 10 is 2.5 slices"
+    assert not any(s.in_2d for s in selection.scales)
+    with pytest.raises(InputError, match="says nothing of its pixel size"):
+        Selection.from_toml(path, sizes, {})
+    with pytest.raises(InputError, match=r"no section \[features\]"):
+        Selection.from_toml(path)
+
+
+def test_features_of_a_volume_are_3d_unless_said(tmp_path):
+    path = write(tmp_path, "[features]\ngaussian_smoothing = [1.0]\n")
+    assert not Selection.from_toml(path, {"z": 12, "y": 50, "x": 50}).scales[0].in_2d
+    assert Selection.from_toml(path, {"z": 1, "y": 50, "x": 50}).scales[0].in_2d

@@ -9,7 +9,6 @@ import numpy as np
 from gpuseg.backends._numba.simd import WIDTH, fma, inline, load, splat, sqrt, store, store_part
 
 REACH = 2  # radius of the widest filter kernel
-TAPS = 13  # smooth 0-2, first 3-4, second 5-7, second Gaussian 8-9, tensor: smooth 10-11, first 12
 HALF = np.float32(0.5)
 GAUSS, LAPLACE, GRADIENT, DIFFERENCE, TENSOR, HESSIAN = range(6)  # places in `planes`
 

@@ -35,9 +35,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     Numba compiles anew when the file of the function changes, but a kernel consists of pieces from all
     files of this folder; so their text together is the stamp.
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    dispatcher._cache._cache_file._source_stamp = _digest()
     _announce()
+    try:
+        dispatcher = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no folder that can be written to
+        log.warning("compiled code cannot be kept: set NUMBA_CACHE_DIR to a folder that can be written to")
+        return numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher._cache._cache_file._source_stamp = _digest()
     return dispatcher
 
 

@@ -6,11 +6,14 @@ does; these can be used from any thread, and stop between pieces of work.
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
+
+from gpuseg.errors import InputError
 
 T = TypeVar("T")
 
@@ -19,7 +22,9 @@ T = TypeVar("T")
 def cores() -> int:
     """Cores granted by GPUSEG_THREADS, else by the scheduler and the control group together."""
     if asked := os.environ.get("GPUSEG_THREADS"):
-        return max(1, int(asked))
+        if not asked.isdecimal() or int(asked) < 1:
+            raise InputError(f"GPUSEG_THREADS = {asked!r}: a number of threads from 1 is needed")
+        return int(asked)
     granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(granted, _quota(Path("/sys/fs/cgroup")) or granted))
 
@@ -45,10 +50,11 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
 def spread(pieces: int, work: Callable[[int, T], None], scratch: Callable[[], T]) -> None:
     """Call `work(i, scratch)` for every i below `pieces` on all cores; each core has its own scratch."""
     numbers = count()
+    stopped = Event()
 
     def worker(_: int) -> None:
         mine = scratch()
-        while (i := next(numbers)) < pieces:
+        while (i := next(numbers)) < pieces and not stopped.is_set():
             work(i, mine)
 
     workers = min(cores(), pieces)
@@ -56,5 +62,11 @@ def spread(pieces: int, work: Callable[[int, T], None], scratch: Callable[[], T]
         worker(0)
         return
     pool = _pool(cores(), os.getpid())  # a forked child must not wait for its parent's threads
-    for future in [pool.submit(worker, k) for k in range(workers)]:
-        future.result()
+    futures = [pool.submit(worker, k) for k in range(workers)]
+    try:
+        for future in futures:
+            future.result()
+    except BaseException:  # an error in a piece, or Ctrl-C: nobody may go on writing afterwards
+        stopped.set()
+        wait(futures)
+        raise

@@ -28,7 +28,7 @@ BATCH = 10  # trees in the queue together: enough to overlap, few enough for the
 AHEAD = 8  # comparisons made before the first of them is used
 COUNTED = 250  # trees whose votes fit a byte
 IMPURE = -(2**31)  # in place of a left child: the node is a leaf that holds several classes
-_BIT, _BYTE, _I32, _I64, _F32 = (ir.IntType(n) for n in (1, 8, 32, 64, 32))
+_BIT, _BYTE, _I32, _I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
 _MASK = ir.VectorType(_I64, WORDS)
 
 
@@ -45,6 +45,7 @@ class Packed:
     leaves: NDArray[np.float32]
     shares: NDArray[np.float32]  # probability that so many votes make
     queue: int  # nodes that can wait at most
+    features: int  # columns it may ask for
 
     def scratch(self) -> "Scratch":
         classes = self.leaves.shape[1]
@@ -104,7 +105,14 @@ def pack(forest: ForestArrays) -> Packed:
     per_tree = np.bincount(tree[order], minlength=len(forest.roots))
     batches = np.add.reduceat(per_tree, np.arange(0, len(per_tree), BATCH))
     shares = (np.arange(256) / len(forest.roots)).astype(np.float32)
-    return Packed(nodes, place[forest.roots].astype(np.int32), forest.leaves, shares, int(batches.max()) + 2)
+    return Packed(
+        nodes,
+        place[forest.roots].astype(np.int32),
+        forest.leaves,
+        shares,
+        queue=int(batches.max()) + 2,
+        features=int(feature.max(initial=-1)) + 1,
+    )
 
 
 def _by_depth(forest: ForestArrays, kept: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:

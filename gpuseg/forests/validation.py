@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import get_backend
 from gpuseg.errors import InputError
-from gpuseg.forests.training import Trainer, accuracy, check_labels, check_rows, confusion_matrix
+from gpuseg.forests.training import (
+    Trainer,
+    accuracy,
+    canonical_order,
+    check_labels,
+    check_rows,
+    confusion_matrix,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +100,8 @@ def cross_validate(
         raise InputError(f"{folds} folds: at least 2 are needed")
     classes = check_labels(labels)
     rows = check_rows(rows, labels)
+    order = canonical_order(rows, labels)  # strokes are told apart by what is in them, not by when they came
+    rows, labels, groups = rows[order], labels[order], _by_appearance(groups[order])
     fold, counts = _deal(labels, groups, classes, folds, seed)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     used = [k for k in range(folds) if (fold == k).any()]
@@ -103,6 +112,12 @@ def cross_validate(
         proba = get_backend("cpu").forest_proba(planes, trained.forest)[0, 0]
         confusion += confusion_matrix(labels[held], proba, classes)
     return Validation(confusion, classes, counts, len(used))
+
+
+def _by_appearance(groups: NDArray[Any]) -> NDArray[np.intp]:
+    """The same groups, numbered as they come."""
+    _, first, at = np.unique(groups, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[at]
 
 
 def _deal(

@@ -204,6 +204,16 @@ def test_cross_validation_is_stricter_than_out_of_bag() -> None:
     assert found.notice == ""
 
 
+def test_cross_validation_does_not_depend_on_the_order_of_strokes() -> None:
+    rows, labels, groups = painted([7, 9, 6])
+    expected = cross_validate(rows, labels, groups, train, folds=3, trees=10)
+    for seed in range(4):
+        shuffle = np.random.default_rng(seed).permutation(len(rows))
+        renamed = np.random.default_rng(seed).permutation(100)[groups]
+        found = cross_validate(rows[shuffle], labels[shuffle], renamed[shuffle], train, folds=3, trees=10)
+        assert found.confusion.tolist() == expected.confusion.tolist()
+
+
 def test_a_class_with_one_stroke_is_named_not_failed() -> None:
     found = cross_validate(*painted([3, 1]), train, trees=5)
     assert found.confusion.sum(axis=1).tolist() == [60, 0]

@@ -26,14 +26,20 @@ class Tile:
 
 def tiles(shape: Sequence[int], size: Sequence[int], halo: Sequence[int]) -> Iterator[Tile]:
     """Tiles of at most `size` that cover `shape` once, each with up to `halo` pixels around it."""
-    edges = [[(a, min(a + step, n)) for a in range(0, n, step)] for n, step in zip(shape, size, strict=True)]
-    for block in product(*edges):
-        yield Tile(
-            core=tuple(slice(a, b) for a, b in block),
-            read=tuple(
-                slice(max(0, a - h), min(n, b + h)) for (a, b), h, n in zip(block, halo, shape, strict=True)
-            ),
-        )
+    counts = (range(-(-n // step)) for n, step in zip(shape, size, strict=True))
+    return (tile_at(place, shape, size, halo) for place in product(*counts))
+
+
+def tile_at(place: Sequence[int], shape: Sequence[int], size: Sequence[int], halo: Sequence[int]) -> Tile:
+    """One of `tiles`, by its number along each axis."""
+    starts = [i * step for i, step in zip(place, size, strict=True)]
+    ends = [min(a + step, n) for a, step, n in zip(starts, size, shape, strict=True)]
+    return Tile(
+        core=tuple(map(slice, starts, ends)),
+        read=tuple(
+            slice(max(0, a - h), min(n, b + h)) for a, b, h, n in zip(starts, ends, halo, shape, strict=True)
+        ),
+    )
 
 
 def tile_size(shape: Sequence[int], halo: Sequence[int], pixels: int) -> tuple[int, ...]:

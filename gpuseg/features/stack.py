@@ -11,7 +11,7 @@ from gpuseg.backends.base import Array, Backend, ForestArrays, Job
 from gpuseg.backends.taps import SMOOTH_WINDOW
 from gpuseg.features.filters import FILTERS
 from gpuseg.features.selection import Selection
-from gpuseg.tiles import Region, Tile, tiles
+from gpuseg.tiles import Region, Tile, tile_at
 
 TRAIN_TILES = (64, 128, 256, 512)  # pixels along y and x of a tile around scribbles
 TILE_COST = 60_000  # pixels that take as long as the start of one more tile
@@ -101,5 +101,8 @@ def _tiles_with(
     block = np.ravel_multi_index(tuple((where // size).T), counts)
     order = np.argsort(block, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
-    found = {int(block[group[0]]): group for group in groups if len(group)}
-    return [(t, found[i]) for i, t in enumerate(tiles(shape, size, halo)) if i in found]
+    return [
+        (tile_at([int(i) for i in np.unravel_index(block[group[0]], counts)], shape, size, halo), group)
+        for group in groups
+        if len(group)
+    ]

@@ -3,7 +3,6 @@
 Neither stores axes. Arrays of objects are refused: reading them would run code from the file.
 """
 
-import os
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +18,7 @@ from gpuseg.axes import Voxel
 from gpuseg.errors import FileError
 from gpuseg.io.base import Format, Output
 from gpuseg.io.faults import check_memory, check_packed, reading
+from gpuseg.io.partial import reserve
 from gpuseg.tiles import Region
 
 
@@ -93,7 +93,7 @@ class NpyWriter:
         with file.open("xb") as stream:
             npy.write_array_header_1_0(stream, head)
             offset = stream.tell()
-            _reserve(stream, offset, output.nbytes)
+            reserve(stream, offset, output.nbytes)
         self._map = partial(np.memmap, file, output.dtype, "r+", offset, output.shape)
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
@@ -141,15 +141,6 @@ def _member(file: Path, archive: zipfile.ZipFile, inside: str) -> zipfile.ZipInf
             hint=f"name one, for example {file}/{next(iter(arrays), 'a')}",
         )
     return arrays[inside or next(iter(arrays))]
-
-
-def _reserve(stream: IO[bytes], offset: int, nbytes: int) -> None:
-    if hasattr(os, "posix_fallocate") and nbytes:
-        os.posix_fallocate(stream.fileno(), offset, nbytes)
-        return
-    zeros = bytes(1 << 20)  # not on every system: write what will be overwritten
-    for start in range(0, nbytes, len(zeros)):
-        stream.write(zeros[: nbytes - start])
 
 
 NPY = Format("NPY", (".npy",), NpyReader, NpyWriter)

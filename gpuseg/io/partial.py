@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from errno import EBUSY, EEXIST, ENOTEMPTY
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import numpy as np
@@ -217,3 +217,14 @@ def _remove(partial: Path) -> None:
         time.sleep(PAUSE)  # zarr's threads may be writing other chunks yet, and make the folder again
         if not partial.exists():
             return
+
+
+def reserve(stream: IO[bytes], offset: int, nbytes: int) -> None:
+    """Disk space before a map is made: a full disk is then an error, not a killed process."""
+    if hasattr(os, "posix_fallocate") and nbytes:
+        os.posix_fallocate(stream.fileno(), offset, nbytes)
+        return
+    zeros = bytes(1 << 20)  # not on every system: write what will be overwritten
+    for start in range(0, nbytes, len(zeros)):
+        stream.write(zeros[: nbytes - start])
+    stream.flush()

@@ -5,6 +5,7 @@ the horizontal pass combines them in registers and every wanted plane leaves at 
 """
 
 import numpy as np
+from numba.extending import register_jitable
 
 from gpuseg.backends._numba.simd import WIDTH, fma, inline, load, splat, sqrt, store, store_part
 
@@ -13,6 +14,7 @@ HALF = np.float32(0.5)
 GAUSS, LAPLACE, GRADIENT, DIFFERENCE, TENSOR, HESSIAN = range(6)  # places in `planes`
 
 
+@register_jitable
 def line_length(columns: int) -> int:
     """Numbers in a scratch line for a block of so many columns."""
     return -(-(columns + 2 * REACH) // WIDTH) * WIDTH + WIDTH
@@ -20,7 +22,8 @@ def line_length(columns: int) -> int:
 
 def scratch_length(rows: int, columns: int) -> int:
     """Numbers of scratch that `scale_block` needs."""
-    return line_length(columns) * (6 + 3 * (rows + 2 * REACH))
+    length: int = line_length(columns)
+    return length * (6 + 3 * (rows + 2 * REACH))
 
 
 @inline
@@ -66,7 +69,7 @@ def scale_block(plane, rows, y0, height, x0, x1, width, t, planes, out, places, 
     steps[2] is 1 where a vector may be written beyond x1
     """
     n = places.size
-    length = -(-(x1 - x0 + 2 * REACH) // WIDTH) * WIDTH + WIDTH
+    length = line_length(x1 - x0)
     if max(planes[GAUSS], planes[LAPLACE], planes[GRADIENT], planes[DIFFERENCE], planes[HESSIAN]) >= 0:
         for i in range(n):
             _vertical(plane, rows, i + REACH + 1, x0 - REACH, length, t[0], s)

@@ -15,6 +15,7 @@ from gpuseg.backends._numba.bank2d import (
     TENSOR,
     _turn,
     even,
+    line_length,
     odd,
     put,
 )
@@ -26,7 +27,7 @@ PRODUCTS = 6
 
 def scratch_length(slices: int, rows: int, columns: int) -> int:
     """Numbers of scratch that `volume_block` needs."""
-    length = -(-(columns + 2 * REACH) // WIDTH) * WIDTH + WIDTH
+    length: int = line_length(columns)
     return length * (10 + (PRODUCTS * (slices + 2 * REACH) + PRODUCTS) * (rows + 2 * REACH + 2))
 
 
@@ -39,7 +40,7 @@ def volume_block(volume, zs, ys, z0, depth, y0, height, x0, x1, width, t, planes
     else as `bank2d.scale_block`
     """
     slices, rows = zs.size - 6, ys.size - 6
-    length = -(-(x1 - x0 + 2 * REACH) // WIDTH) * WIDTH + WIDTH
+    length = line_length(x1 - x0)
     if max(planes[GAUSS], planes[LAPLACE], planes[GRADIENT], planes[DIFFERENCE], planes[HESSIAN]) >= 0:
         for i in range(slices):
             _across_slices(volume, zs, ys, i + 3, x0 - REACH, length, t[0], s)

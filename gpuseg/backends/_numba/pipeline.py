@@ -259,8 +259,8 @@ def _store_band(image, shape, box, bank, origin, out, data, frame, stride, colum
     channels, flat, planes, taps, smooth, begin = bank
     z, _, y0, y1, x0, x1 = box
     _smooth_band(image, shape[2], z, y0, y1, channels, smooth, begin, data, frame, stride, block, line)
-    for y in range(y0, y1, 16):
-        part = (z, z + 1, y, min(y1, y + 16), x0, x1)
+    for y in range(y0, y1, FLAT_TILE[1]):
+        part = (z, z + 1, y, min(y1, y + FLAT_TILE[1]), x0, x1)
         _store_blocks(data, frame, stride, flat, taps, planes, part, origin, shape, columns, out, filters)
 
 
@@ -272,10 +272,10 @@ def _walk_band(
     channels, flat, planes, taps, smooth, begin = bank
     z, _, y0, y1, x0, x1 = box
     _smooth_band(image, shape[2], z, y0, y1, channels, smooth, begin, data, frame, stride, block, line)
-    for y in range(y0, y1, 16):
-        part = (z, z + 1, y, min(y1, y + 16), x0, x1)
+    for y in range(y0, y1, FLAT_TILE[1]):
+        part = (z, z + 1, y, min(y1, y + FLAT_TILE[1]), x0, x1)
         _walk_blocks(
-            data, frame, stride, flat, taps, planes, count, part, origin, shape, columns, (1, 16), out,
+            data, frame, stride, flat, taps, planes, count, part, origin, shape, columns, FLAT_TILE, out,
             filters, pixels, forest,
         )  # fmt: skip
 
@@ -320,7 +320,7 @@ def _store_deep(shape, box, bank, origin, out, data, frame, stride, columns, fil
 def _walk_deep(shape, box, bank, origin, out, data, frame, stride, columns, count, forest, pixels, filters):
     _, flat, planes, taps, _, _ = bank
     _walk_blocks(
-        data, frame, stride, flat, taps, planes, count, box, origin, shape, columns, (4, 4), out,
+        data, frame, stride, flat, taps, planes, count, box, origin, shape, columns, DEEP_TILE, out,
         filters, pixels, forest,
     )  # fmt: skip
 
@@ -380,7 +380,7 @@ def _run_flat(
     def scratch() -> tuple[Any, ...]:
         data = aligned(len(bank.flat) * rows * stride, np.float32)
         frame = np.zeros((len(bank.flat), 4), np.int64)
-        return (data, frame, stride), Scratch.of(bank, rows, shape[2], (1, 16, columns)), private()
+        return (data, frame, stride), Scratch.of(bank, rows, shape[2], (*FLAT_TILE, columns)), private()
 
     def work(i: int, mine: tuple[Any, ...]) -> None:
         smoothed, own, more = mine
@@ -507,7 +507,9 @@ def classify(
         _walk_deep(shape, box, arrays, origin, out, *data, columns, bank.count, walking, pixels, own.filters)
 
     if bank.flat.all():
-        _run_flat(image, bank, core, WALKED, flat, lambda: _walking(forest, bank.count, 16 * WALKED))
+        _run_flat(
+            image, bank, core, WALKED, flat, lambda: _walking(forest, bank.count, FLAT_TILE[1] * WALKED)
+        )
     else:
         size = DEEP_BLOCK[0] * DEEP_BLOCK[1] * columns
         _run_deep(image, bank, core, columns, deep, lambda: _walking(forest, bank.count, size))

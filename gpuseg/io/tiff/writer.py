@@ -5,7 +5,6 @@ cut into tiles and compressed at the end, one at a time: memory does not grow wi
 """
 
 import mmap
-import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from gpuseg.errors import FileError
 from gpuseg.io.base import Output
+from gpuseg.io.partial import reserve
 from gpuseg.io.tiff.metadata import SYMBOLS
 from gpuseg.io.tiff.reader import forget
 from gpuseg.tiles import Region
@@ -48,7 +48,7 @@ class TiffWriter:
         self._axes = "".join(a for a in ORDER if a in output.axes)
         self._scratch: IO[bytes] = tempfile.TemporaryFile(dir=file.parent)  # noqa: SIM115
         try:
-            _reserve(self._scratch, output.nbytes)
+            reserve(self._scratch, 0, output.nbytes)
             shape = tuple(output.shape[output.axes.index(a)] for a in self._axes)
             self._map = mmap.mmap(self._scratch.fileno(), output.nbytes)
             self._pixels: Any = np.ndarray(shape, output.dtype.newbyteorder("="), self._map)
@@ -110,16 +110,6 @@ class TiffWriter:
                 found = zlib.crc32(raw[start : start + BLOCK], found)
                 forget(self._map)
         return found
-
-
-def _reserve(stream: IO[bytes], nbytes: int) -> None:
-    """Disk space before a map is made: a full disk is then an error, not a killed process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(stream.fileno(), 0, nbytes)
-        return
-    for start in range(0, nbytes, BLOCK):
-        stream.write(bytes(min(BLOCK, nbytes - start)))
-    stream.flush()
 
 
 def _metadata(output: Output, axes: str, checksum: int) -> dict[str, Any]:

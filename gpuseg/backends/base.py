@@ -8,8 +8,9 @@ borders    mirrored without repeating the edge sample (index -1 -> 1), the array
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gpuseg.tiles import Region
@@ -44,6 +45,27 @@ class ForestArrays(Protocol):
     def leaves(self) -> NDArray[Any]: ...  # float32 (rows, classes): class probabilities
 
 
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How trees are to be grown."""
+
+    classes: int
+    trees: int
+    tried: int  # features looked at in a node before it may become a leaf
+    seed: int  # of counter-based draws: it decides the trees, threads and devices do not
+
+
+class Grown(NamedTuple):
+    """Trees as they grew: one after the other, each breadth-first, children next to each other."""
+
+    feature: NDArray[np.int32]  # (nodes,) feature to test, -1 in a leaf
+    code: NDArray[np.uint8]  # (nodes,) codes up to this one go to `left`, others to `left + 1`
+    left: NDArray[np.int32]  # (nodes,) counted from the tree's first node
+    counts: NDArray[np.uint32]  # (nodes, classes) bootstrapped rows that reached the node
+    sizes: NDArray[np.int32]  # (trees,) nodes
+    leaf: NDArray[np.int32]  # (trees, rows) node that a row ends in, -1 where the tree learned from it
+
+
 class Backend(Protocol):
     """Fewer than 20 primitives. `cpu.py` is their meaning; any other backend agrees with it."""
 
@@ -74,3 +96,12 @@ class Backend(Protocol):
         self, image: Array, jobs: Sequence[Job], core: Region, forest: ForestArrays
     ) -> Array | None:
         """`forest_proba` of `bank` without ever storing the planes, or None: do it in two steps."""
+
+    def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
+        """All planes at single pixels, on the host: (n, features); where: (n, 3) z, y, x in `planes`."""
+
+    def grow(self, codes: NDArray[np.uint8], target: NDArray[np.uint8], how: Growth) -> Grown:
+        """Trees of bootstrapped rows; codes: (features, rows), target: (rows,) class of each."""
+
+    def room(self, floats: int) -> int:
+        """Pixels to compute at once, if each has so many float32 that are read or answered."""

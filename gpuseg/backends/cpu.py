@@ -11,13 +11,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gpuseg.backends import taps
-from gpuseg.backends.base import Array, ForestArrays, Job, Sigmas
+from gpuseg.backends import plan, taps
+from gpuseg.backends.base import Array, ForestArrays, Grown, Growth, Job, Sigmas
 from gpuseg.errors import ModelMismatchError, ShapeError
 from gpuseg.tiles import Region
 
 if TYPE_CHECKING:
     from gpuseg.backends._numba.walk import Packed
+
+TILE = 2**22  # pixels of a tile at most: some 0.3 s of work on two cores, 8 % more pixels than asked for
+TILE_BYTES = 2**28  # that the pixels and results of one tile may take
 
 
 class ReferenceBackend:
@@ -74,6 +77,15 @@ class ReferenceBackend:
     ) -> Array | None:
         return None
 
+    def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(planes[(slice(None), *where.T)].T)
+
+    def grow(self, codes: NDArray[np.uint8], target: NDArray[np.uint8], how: Growth) -> Grown:
+        raise NotImplementedError
+
+    def room(self, floats: int) -> int:
+        return min(TILE, TILE_BYTES // (4 * floats))
+
 
 class CpuBackend(ReferenceBackend):
     """NumPy arrays, all cores this process may use."""
@@ -84,7 +96,7 @@ class CpuBackend(ReferenceBackend):
         self._packed: WeakKeyDictionary[ForestArrays, Packed] = WeakKeyDictionary()
 
     def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
-        from gpuseg.backends._numba import pipeline, plan
+        from gpuseg.backends._numba import pipeline
 
         if (steps := plan.plan(jobs)) is None:
             return None
@@ -106,7 +118,7 @@ class CpuBackend(ReferenceBackend):
     def image_proba(
         self, image: Array, jobs: Sequence[Job], core: Region, forest: ForestArrays
     ) -> Array | None:
-        from gpuseg.backends._numba import pipeline, plan
+        from gpuseg.backends._numba import pipeline
 
         if (steps := plan.plan(jobs)) is None:
             return None

@@ -73,9 +73,8 @@ def features_at(
     rows = np.empty((len(where), selection.count(image.shape[0], depth)), np.float32)
     for tile, chosen in _occupied(image.shape[1:], selection.halo(depth), where):
         part = b.asarray(np.ascontiguousarray(image[(slice(None), *tile.read)], np.float32))
-        stack = b.to_numpy(feature_stack(b, part, selection, tile.inside))
-        local = where[chosen] - [s.start for s in tile.core]
-        rows[chosen] = stack[(slice(None), *local.T)].T
+        stack = feature_stack(b, part, selection, tile.inside)
+        rows[chosen] = b.rows(stack, where[chosen] - [s.start for s in tile.core])
     return rows
 
 

@@ -22,7 +22,6 @@ from gpuseg.pixel.images import Picture, Scribbled
 from gpuseg.tiles import Region, tile_size, tiles
 
 Features = str | Path | Selection | Mapping[str, Sequence[float]]
-TILE = 2**22  # pixels computed at once, fewer where each has many values
 MAX_SEED = 2**32 - 1
 
 
@@ -152,7 +151,7 @@ def blocks(
     shape = [picture.sizes[a] for a in SPACE]
     halo = model.selection.halo(shape[0])
     values = picture.sizes["c"] + len(model.classes)  # of each pixel, read and answered
-    size = tile_size(shape, halo, TILE // max(1, values // 4))
+    size = tile_size(shape, halo, b.room(values))
     for t, image in enumerate(picture.pixels):
         for tile in tiles(shape, size, halo):
             with np.errstate(over="ignore"):

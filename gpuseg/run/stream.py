@@ -22,8 +22,6 @@ from gpuseg.model import PixelModel
 from gpuseg.tiles import Region, Tile, tile_size, tiles
 
 Progress = Callable[[int, int], None]  # (tiles done, tiles in all)
-PIXELS = 2**22  # of a tile, at most: some 0.3 s of work on two cores, 8 % more pixels than asked for
-BYTES = 2**28  # that the pixels and results of one tile may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def stream(
     `cancel` being set, InputError where pixels are NaN or infinite.
     """
     needs = {RESULTS[s.result].source for s in sinks}
-    work = list(plan(image, model, needs))
+    work = list(plan(b, image, model, needs))
     values = np.array([c.value for c in model.classes])
     values = values.astype(np.min_scalar_type(values.max(initial=0)))
 
@@ -86,7 +84,7 @@ def stream(
         progress(len(work), len(work))
 
 
-def plan(image: Image, model: PixelModel, needs: set[Source]) -> Iterator[_Work]:
+def plan(b: Backend, image: Image, model: PixelModel, needs: set[Source]) -> Iterator[_Work]:
     """The tiles of all time points; their size follows from what a pixel costs in memory."""
     n = sizes(image.axes, image.shape)
     floats = n["c"] + len(model.classes) * ("proba" in needs)
@@ -94,7 +92,7 @@ def plan(image: Image, model: PixelModel, needs: set[Source]) -> Iterator[_Work]
         floats += model.selection.count(n["c"], n["z"])
     shape = [n[a] for a in SPACE]
     halo = model.selection.halo(n["z"])
-    size = tile_size(shape, halo, min(PIXELS, BYTES // (4 * floats)))
+    size = tile_size(shape, halo, b.room(floats))
     for t in range(n["t"]):
         yield from (_Work(t, tile) for tile in tiles(shape, size, halo))
 

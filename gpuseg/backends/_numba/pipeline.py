@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpuseg.backends._numba import bank2d, bank3d
 from gpuseg.backends._numba.bank2d import scale_block
 from gpuseg.backends._numba.bank3d import volume_block
-from gpuseg.backends._numba.plan import TAPS, Step, plane_count
+from gpuseg.backends.plan import TAPS, Step, plane_count
 from gpuseg.backends._numba.rows import BLOCK, LEFT, REACH, across, along, gather, line_size, mirror, padded
 from gpuseg.backends._numba.simd import WIDTH, inline, kernel, load, store
 from gpuseg.backends._numba.threads import spread

@@ -1,0 +1,1 @@
+"""CUDA: what `cuda.py` launches, and how memory is looked after."""

@@ -8,6 +8,7 @@ GpusegError
 │   └── ModelError                a model or project is damaged or lacks a part
 │       └── ModelMismatchError    this image and this model do not fit each other
 ├── ResourceError                 memory or disk ran out                (also a RuntimeError)
+│   └── DeviceMemoryError         the memory of a GPU ran out: smaller tiles may fit
 ├── BackendError                  the machine is wrong                  (also a RuntimeError)
 │   ├── BackendUnavailableError   package or device missing
 │   └── KernelError               a CUDA source did not compile or launch
@@ -49,6 +50,9 @@ class ModelMismatchError(ModelError): ...
 
 class ResourceError(GpusegError, RuntimeError):
     exit_code = 4
+
+
+class DeviceMemoryError(ResourceError): ...
 
 
 class BackendError(GpusegError, RuntimeError):

@@ -9,6 +9,18 @@ Region = tuple[slice, ...]
 LEAST = 32  # no edge of a tile is shorter, unless the image is
 
 
+def grown(core: Region, by: Sequence[int], shape: Sequence[int]) -> Region:
+    """A region and so many pixels on each side of it, as far as the image has them."""
+    return tuple(
+        slice(max(0, s.start - h), min(n, s.stop + h)) for s, h, n in zip(core, by, shape, strict=True)
+    )
+
+
+def within(part: Region, whole: Region) -> Region:
+    """A part of a region in the coordinates of that region."""
+    return tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """A block of an image: what it answers for (`core`) and what it must see (`read`)."""
@@ -19,9 +31,7 @@ class Tile:
     @property
     def inside(self) -> Region:
         """`core` in the coordinates of `read`."""
-        return tuple(
-            slice(c.start - r.start, c.stop - r.start) for c, r in zip(self.core, self.read, strict=True)
-        )
+        return within(self.core, self.read)
 
 
 def tiles(shape: Sequence[int], size: Sequence[int], halo: Sequence[int]) -> Iterator[Tile]:
@@ -34,12 +44,8 @@ def tile_at(place: Sequence[int], shape: Sequence[int], size: Sequence[int], hal
     """One of `tiles`, by its number along each axis."""
     starts = [i * step for i, step in zip(place, size, strict=True)]
     ends = [min(a + step, n) for a, step, n in zip(starts, size, shape, strict=True)]
-    return Tile(
-        core=tuple(map(slice, starts, ends)),
-        read=tuple(
-            slice(max(0, a - h), min(n, b + h)) for a, b, h, n in zip(starts, ends, halo, shape, strict=True)
-        ),
-    )
+    core = tuple(map(slice, starts, ends))
+    return Tile(core, grown(core, halo, shape))
 
 
 def tile_size(shape: Sequence[int], halo: Sequence[int], pixels: int) -> tuple[int, ...]:
@@ -57,3 +63,22 @@ def tile_size(shape: Sequence[int], halo: Sequence[int], pixels: int) -> tuple[i
     choice = list(product(*map(edges, shape, halo)))
     fitting = [s for s in choice if prod(s) <= pixels] or choice[:1]
     return min(fitting, key=lambda s: (cost(s), -prod(s)))
+
+
+def pieces(core: Region, pixels: int) -> Iterator[Region]:
+    """Parts of a region of at most `pixels`, one after the other in memory: slices, or rows of one slice."""
+    z, y, x = core
+    plane = (y.stop - y.start) * (x.stop - x.start)
+    if plane <= pixels:
+        yield from ((part, y, x) for part in _runs(z, pixels // plane))
+    else:
+        for one in _runs(z, 1):
+            yield from ((one, part, x) for part in _runs(y, max(1, pixels // (x.stop - x.start))))
+
+
+def _runs(axis: slice, most: int) -> Iterator[slice]:
+    """As few equal runs as possible of at most so many places."""
+    n = axis.stop - axis.start
+    count = -(-n // most)
+    ends = [axis.start + n * i // count for i in range(count + 1)]
+    return map(slice, ends[:-1], ends[1:])

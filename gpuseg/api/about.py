@@ -19,7 +19,7 @@ from gpuseg.model import PixelModel
 MOST = 10  # features named of a model
 LIBRARIES = (
     *("numpy", "scipy", "numba", "scikit-learn", "safetensors", "h5py", "tifffile", "imagecodecs"),
-    *("zarr", "pillow", "cupy-cuda12x", "cupy-cuda13x", "napari"),
+    *("zarr", "pillow", "cupy-cuda12x", "cupy-cuda13x", "cuml-cu12", "cuml-cu13", "treelite", "napari"),
 )
 
 
@@ -117,6 +117,7 @@ def doctor() -> dict[str, Any]:
         "processors": _processors(),
         "memory": _memory(),
         "backends": {name: _backend(name) for name in NAMES},
+        "gpus": _gpus(),
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
 
@@ -135,6 +136,16 @@ def _memory() -> str:
 def _backend(name: str) -> str:
     try:
         return f"{get_backend(name).name}, ready"
+    except GpusegError as error:
+        return error.problem
+
+
+def _gpus() -> dict[str, Any] | str:
+    """What each device is, or why there is none."""
+    from gpuseg.backends import devices
+
+    try:
+        return {f"cuda:{i}": facts for i, facts in enumerate(devices())}
     except GpusegError as error:
         return error.problem
 

@@ -18,7 +18,7 @@ from gpuseg import __version__
 from gpuseg import export as exports
 from gpuseg.api.models import Source, open_model
 from gpuseg.axes import sizes
-from gpuseg.backends import get_backend
+from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
 from gpuseg.errors import GpusegError, InputError
 from gpuseg.export import RESULTS
@@ -132,6 +132,7 @@ def predict(
     axes: str | None = None,
     dtype: str | None = None,
     backend: str = "auto",
+    gpu_memory: int | str | None = None,
     progress: Progress | None = None,
     cancel: Event | None = None,
     on_error: Literal["stop", "skip"] = "stop",
@@ -141,6 +142,8 @@ def predict(
     export: any of `gpuseg.export.RESULTS`, all made in a single pass over an image.
     output: name of the files, may hold {dataset_dir} {nickname} {result_type}; the suffix is the format.
     dtype: "uint8" or "uint16" stores probabilities and uncertainty scaled to the full range of that type.
+    backend: "auto", "cpu", "cuda", "cuda:1" for the second GPU, "cuda:0,1" to spread tiles over both.
+    gpu_memory: bytes that may be taken of each GPU, as a number or "8GB"; by default nearly all.
     cancel: set it to stop within a tile, with Cancelled. A file appears whole or not at all.
     on_error: "skip" logs the error of an image and goes on; running out of memory or disk always stops.
 
@@ -151,7 +154,7 @@ def predict(
     targets = [(p, result, path) for p in paths for result, path in job.paths(p)]
     exports.check_collisions(targets, [*paths, *job.source.files])
     failed = _survey(job, paths, on_error)
-    b = get_backend(backend)
+    backends = get_backends(backend, gpu_memory)
     outcomes = []
     for path in paths:
         if path in failed:
@@ -159,13 +162,16 @@ def predict(
             continue
         start = perf_counter()
         try:
-            written = _predict_one(b, job, path, progress and partial(progress, path), cancel)
+            written = _predict_one(backends, job, path, progress and partial(progress, path), cancel)
             outcomes.append(Outcome(path, written, seconds=perf_counter() - start))
         except InputError as e:
             if on_error == "stop":
                 raise
             log.error("%s", e)
             outcomes.append(Outcome(path, error=e, seconds=perf_counter() - start))
+        finally:
+            for b in backends:
+                b.release()
     return outcomes
 
 
@@ -212,7 +218,7 @@ def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegE
 
 
 def _predict_one(
-    b: Backend, job: _Job, path: str, progress: Callable[[int, int], None] | None, cancel: Event | None
+    backends: Sequence[Backend], job: _Job, path: str, progress: Callable[[int, int], None] | None, cancel: Event | None
 ) -> tuple[str, ...]:
     image, said_by = job.open(path)
     with image, ExitStack() as stack:
@@ -223,7 +229,7 @@ def _predict_one(
             for t in targets
         ]
         labels = job.source.labels(path) if "labels" in job.results else None
-        stream(b, image, job.source.model, sinks, labels=labels, progress=progress, cancel=cancel)
+        stream(backends, image, job.source.model, sinks, labels=labels, progress=progress, cancel=cancel)
     for t in targets:
         log.info("%s: %s", t.path, _describe(t))
     return tuple(t.path for t in targets)

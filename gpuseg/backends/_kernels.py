@@ -18,8 +18,17 @@ INSTANCES: dict[str, tuple[str, ...]] = {  # file -> what may be launched from i
     "smooth": ("smooth_across", "smooth_along"),
     "filters2d": ("filters2d",),
     "filters3d": ("filters3d", "tensor3d"),
-    "walk": ("walk_planes",),
-    "grow": ("grow",),
+    "eigen": ("eigenvalues2", "eigenvalues3"),
+    "walk": tuple(f"walk_planes<{p}>" for p in ("Coded", "Narrow", "Wide")),
+    "classify2d": tuple(f"classify2d<{p}>" for p in ("Coded", "Narrow", "Wide")),
+    "grow": ("grow", "gather_trees"),
+}
+BEHIND = {  # file -> the headers that stand in front of it
+    "filters2d": ("eigen", "tile2d"),
+    "filters3d": ("eigen",),
+    "eigen": ("eigen",),
+    "walk": ("walk",),
+    "classify2d": ("eigen", "tile2d", "walk"),
 }
 FILES = {name: file for file, names in INSTANCES.items() for name in names}
 
@@ -32,7 +41,8 @@ def folder() -> Path:
 
 def source(file: str) -> str:
     """What the compiler is given for `file`."""
-    texts = (folder() / name for name in ("common.cuh", f"{file}.cu"))
+    headers = (f"{name}.cuh" for name in ("common", *BEHIND.get(file, ())))
+    texts = (folder() / name for name in (*headers, f"{file}.cu"))
     return "\n".join(f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}' for path in texts)
 
 

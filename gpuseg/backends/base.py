@@ -53,6 +53,7 @@ class Growth:
     trees: int
     tried: int  # features looked at in a node before it may become a leaf
     seed: int  # of counter-based draws: it decides the trees, threads and devices do not
+    threads: int | None = None  # of the CPU; None for all
 
 
 class Grown(NamedTuple):
@@ -105,3 +106,6 @@ class Backend(Protocol):
 
     def room(self, floats: int) -> int:
         """Pixels to compute at once, if each has so many float32 that are read or answered."""
+
+    def release(self) -> None:
+        """Give back memory that was kept for the next call."""

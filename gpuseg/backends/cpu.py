@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gpuseg.backends import plan, taps
+from gpuseg.backends import _reference_grow, plan, taps
 from gpuseg.backends.base import Array, ForestArrays, Grown, Growth, Job, Sigmas
 from gpuseg.errors import ModelMismatchError, ShapeError
 from gpuseg.tiles import Region
@@ -81,10 +81,12 @@ class ReferenceBackend:
         return np.ascontiguousarray(planes[(slice(None), *where.T)].T)
 
     def grow(self, codes: NDArray[np.uint8], target: NDArray[np.uint8], how: Growth) -> Grown:
-        raise NotImplementedError
+        return _reference_grow.grow(codes, target, how)
 
     def room(self, floats: int) -> int:
         return min(TILE, TILE_BYTES // (4 * floats))
+
+    def release(self) -> None: ...
 
 
 class CpuBackend(ReferenceBackend):
@@ -125,6 +127,11 @@ class CpuBackend(ReferenceBackend):
         _size(image, core)
         packed = self._pack(forest, plan.plane_count(steps))
         return pipeline.classify(np.ascontiguousarray(image, np.float32), steps, core, packed)
+
+    def grow(self, codes: NDArray[np.uint8], target: NDArray[np.uint8], how: Growth) -> Grown:
+        from gpuseg.backends._numba import grow
+
+        return grow.grow(codes, target, how)
 
     def _pack(self, forest: ForestArrays, planes: int) -> "Packed":
         from gpuseg.backends._numba.walk import pack

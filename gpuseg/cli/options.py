@@ -22,10 +22,15 @@ def checked(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _backend(value: str) -> str:
-    from gpuseg.backends import NAMES
+    from gpuseg.backends import check_name
 
-    if value not in NAMES:
-        raise InputError(f"unknown backend {value!r}", hint=f"one of {', '.join(NAMES)}")
+    return check_name(value)
+
+
+def _gpu_memory(value: str) -> str:
+    from gpuseg.backends import parse_bytes
+
+    parse_bytes(value)
     return value
 
 
@@ -47,6 +52,21 @@ Axes = Annotated[
     ),
 ]
 Backend = Annotated[
-    str, typer.Option("--backend", metavar="NAME", callback=checked(_backend), help="auto or cpu.")
+    str,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        callback=checked(_backend),
+        help="auto, cpu or cuda; cuda:1 for the second GPU, cuda:0,1 for both.",
+    ),
+]
+GpuMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu-memory",
+        metavar="SIZE",
+        callback=checked(_gpu_memory),
+        help="Memory to take of each GPU at most, e.g. 8GB; default: nearly all.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]

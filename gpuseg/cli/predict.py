@@ -6,7 +6,7 @@ import typer
 
 from gpuseg import export as exports
 from gpuseg.cli import console
-from gpuseg.cli.options import Axes, Backend, Quiet, checked
+from gpuseg.cli.options import Axes, Backend, GpuMemory, Quiet, checked
 from gpuseg.export import DEFAULT_NAME, INTEGERS, RESULTS
 
 
@@ -54,6 +54,7 @@ def predict(
         ),
     ] = None,
     backend: Backend = "auto",
+    gpu_memory: GpuMemory = None,
     quiet: Quiet = False,
 ) -> None:
     """Apply MODEL to IMAGES and write the results."""
@@ -68,6 +69,7 @@ def predict(
             axes=axes,
             dtype=dtype,
             backend=backend,
+            gpu_memory=gpu_memory,
             progress=progress,
             cancel=cancel,
             on_error="skip",

@@ -1,11 +1,15 @@
 """One image of any size, in tiles: the next is read and the last is written while one is computed.
 
-At no time are there more than two tiles of pixels and two of results, whatever the size of the image.
+At no time are there more than two tiles of pixels and three of results for each backend, whatever the size of
+the image.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from threading import Event
 from typing import Any
 
@@ -13,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.axes import SPACE, reorder, sizes
-from gpuseg.backends.base import Backend
+from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import Cancelled, InputError
 from gpuseg.export import RESULTS, Block, Source
-from gpuseg.features.stack import feature_stack, probabilities
+from gpuseg.features.tiled import Answers, TileRunner
 from gpuseg.io.base import Image, ImageWriter
 from gpuseg.model import PixelModel
 from gpuseg.tiles import Region, Tile, tile_size, tiles
@@ -41,7 +45,7 @@ class _Work:
 
 
 def stream(
-    b: Backend,
+    backends: Sequence[Backend],
     image: Image,
     model: PixelModel,
     sinks: Sequence[Sink],
@@ -52,36 +56,78 @@ def stream(
 ) -> None:
     """Predict `image` and fill every sink, from a single pass over its tiles.
 
-    labels: what users painted, (z, y, x) of a time point and region. Raises Cancelled within one tile of
-    `cancel` being set, InputError where pixels are NaN or infinite.
+    Tiles go to the backends in turn, results to the sinks in the order of tiles. labels: what users
+    painted, (z, y, x) of a time point and region. Raises Cancelled within one tile of `cancel` being set,
+    InputError where pixels are NaN or infinite.
     """
     needs = {RESULTS[s.result].source for s in sinks}
-    work = list(plan(b, image, model, needs))
+    work = list(plan(backends[0], image, model, needs))
     values = np.array([c.value for c in model.classes])
     values = values.astype(np.min_scalar_type(values.max(initial=0)))
 
-    def write(item: _Work, block: Block) -> None:
+    def write(item: _Work, answers: Answers, b: Backend) -> None:
+        proba, planes = (None if a is None else b.to_numpy(a) for a in answers)
+        painted = None if labels is None else labels(item.t, item.tile.core)[..., None]
+        block = Block(proba, None if planes is None else np.moveaxis(planes, 0, -1), painted, values)
         for sink in sinks:
             put(sink, item, block)
 
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        ahead = reader.submit(read_pixels, image, work[0].t, work[0].tile.read)
+    with ExitStack() as threads:
+        reader = threads.enter_context(ThreadPoolExecutor(1, "read"))  # files are read by one thread
+        lanes = [_Lane(b, image, model, needs, reader, threads) for b in backends]
+        writer = threads.enter_context(ThreadPoolExecutor(1, "write"))
+        started = (lanes[i % len(lanes)].start(item) for i, item in enumerate(work))
+        flight = deque(islice(started, len(lanes) + 1))
+        threads.callback(lambda: [future.cancel() for future in flight])
         behind: Future[None] = writer.submit(lambda: None)
         for done, item in enumerate(work):
             if progress is not None:
                 progress(done, len(work))
             if cancel is not None and cancel.is_set():
                 raise Cancelled(f"{image.path}: stopped after {done} of {len(work)} tiles, nothing is kept")
-            pixels = ahead.result()
-            if done + 1 < len(work):
-                ahead = reader.submit(read_pixels, image, work[done + 1].t, work[done + 1].tile.read)
-            proba, planes = compute(b, pixels, model, item.tile.inside, needs)
-            painted = None if labels is None else labels(item.t, item.tile.core)[..., None]
+            answers = flight.popleft().result()
             behind.result()
-            behind = writer.submit(write, item, Block(proba, planes, painted, values))
+            behind = writer.submit(write, item, answers, lanes[done % len(lanes)].backend)
+            del answers
+            flight.extend(islice(started, 1))
         behind.result()
     if progress is not None:
         progress(len(work), len(work))
+
+
+class _Lane:
+    """What happens to tiles on one backend: the next is read and uploaded while one is computed."""
+
+    def __init__(
+        self,
+        b: Backend,
+        image: Image,
+        model: PixelModel,
+        needs: set[Source],
+        reader: ThreadPoolExecutor,
+        threads: ExitStack,
+    ) -> None:
+        self.backend, self._image, self._reading = b, image, reader
+        self._runner = TileRunner(
+            b, model.selection, model.forest, proba="proba" in needs, planes="planes" in needs
+        )
+        self._idle = not needs & {"proba", "planes"}
+        self._computing = threads.enter_context(ThreadPoolExecutor(1, "compute"))
+
+    def start(self, item: _Work) -> Future[Answers]:
+        """Probabilities and planes of a tile, when they are there."""
+        read = self._reading.submit(self._read, item)
+        return self._computing.submit(lambda: self._compute(read, item))
+
+    def _read(self, item: _Work) -> tuple[NDArray[Any], Array | None] | None:
+        if self._idle:
+            return None
+        pixels = read_pixels(self._image, item.t, item.tile.read)
+        return pixels, self._runner.upload(pixels)
+
+    def _compute(self, read: Future[Any], item: _Work) -> Answers:
+        found = read.result()
+        return (None, None) if found is None else self._runner.run(*found, item.tile.inside)
 
 
 def plan(b: Backend, image: Image, model: PixelModel, needs: set[Source]) -> Iterator[_Work]:
@@ -97,12 +143,17 @@ def plan(b: Backend, image: Image, model: PixelModel, needs: set[Source]) -> Ite
         yield from (_Work(t, tile) for tile in tiles(shape, size, halo))
 
 
-def read_pixels(image: Image, t: int, region: Region) -> NDArray[np.float32]:
-    """Pixels of a time point and region (zyx) as float32 (c, z, y, x); InputError unless all are finite."""
+def read_pixels(image: Image, t: int, region: Region) -> NDArray[Any]:
+    """Pixels of a time point and region (zyx) as (c, z, y, x); InputError unless all are finite as float32.
+
+    Integers of one or two bytes stay what they are: a device gets them sooner than as float32.
+    """
     where = _place(image.axes, t, region)
     stored = image.read(where)
+    small = stored.dtype.kind in "ui" and stored.dtype.itemsize <= 2
+    kind = stored.dtype.newbyteorder("=") if small else np.dtype(np.float32)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is named below
-        pixels = np.ascontiguousarray(reorder(stored, image.axes, "czyx"), np.float32)
+        pixels = np.ascontiguousarray(reorder(stored, image.axes, "czyx"), kind)
     if stored.dtype.kind == "f" and not np.isfinite(pixels).all():
         with np.errstate(over="ignore"):
             bad = np.argwhere(~np.isfinite(stored.astype(np.float32)))
@@ -120,20 +171,6 @@ def _place(axes: str, t: int, region: Region) -> tuple[slice, ...]:
     """Slices in the axis order of a file, all channels."""
     known = {"t": slice(t, t + 1)} | dict(zip(SPACE, region, strict=True))
     return tuple(known.get(a, slice(None)) for a in axes)
-
-
-def compute(
-    b: Backend, pixels: NDArray[np.float32], model: PixelModel, core: Region, needs: set[Source]
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """Probabilities and planes, channels last, of `core`: of the two, what is needed."""
-    if not needs & {"proba", "planes"}:
-        return None, None
-    image = b.asarray(pixels)
-    if "planes" not in needs:
-        return b.to_numpy(probabilities(b, image, model.selection, model.forest, core)), None
-    stack = feature_stack(b, image, model.selection, core)
-    proba = b.to_numpy(b.forest_proba(stack, model.forest)) if "proba" in needs else None
-    return proba, np.moveaxis(b.to_numpy(stack), 0, -1)
 
 
 def put(sink: Sink, item: _Work, block: Block) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from gpuseg import export
 from gpuseg.axes import reorder
-from gpuseg.backends import get_backend
+from gpuseg.backends import cpu, get_backend
 from gpuseg.errors import Cancelled, InputError, ResourceError
 from gpuseg.features.stack import feature_stack, probabilities
 from gpuseg.io import open_image
@@ -31,7 +31,7 @@ class Memory:
 
 def run(tmp_path, monkeypatch, model, array, axes, results, *, pixels, **options):
     """Results of `stream` on an .npy, with tiles of at most `pixels`; each written exactly once."""
-    monkeypatch.setattr(module, "PIXELS", pixels)
+    monkeypatch.setattr(cpu, "TILE", pixels)
     np.save(tmp_path / "image.npy", array)
     with open_image(tmp_path / "image.npy", axes) as image:
         size = dict(zip(axes, array.shape, strict=True))
@@ -43,7 +43,7 @@ def run(tmp_path, monkeypatch, model, array, axes, results, *, pixels, **options
         writers = {r: Memory((*shape, width.get(r, 1))) for r in results}
         out = axes.replace("c", "") + "c"
         sinks = [Sink(r, w, out, lambda v: v) for r, w in writers.items()]
-        stream(CPU, image, model, sinks, **options)
+        stream([CPU], image, model, sinks, **options)
     assert all((w.count == 1).all() for w in writers.values())
     return writers
 
@@ -86,7 +86,7 @@ def test_slices_and_time_points_know_nothing_of_each_other(tmp_path, monkeypatch
 
 
 def test_tiles_of_many_features_are_smaller(tmp_path, monkeypatch, small_image, small_model):
-    monkeypatch.setattr(module, "BYTES", 4 * (1 + 2 + 4) * 1100)
+    monkeypatch.setattr(cpu, "TILE_BYTES", 4 * (1 + 2 + 4) * 1100)
     image = small_image((64, 64))
     both = run(tmp_path, monkeypatch, small_model(), image, "yx", ["features", "probabilities"], pixels=2**22)
     one = run(tmp_path, monkeypatch, small_model(), image, "yx", ["probabilities"], pixels=2**22)
@@ -97,7 +97,7 @@ def test_labels_alone_need_no_pixels(tmp_path, monkeypatch, small_image, small_m
     def painted(t, region):
         return np.full([s.stop - s.start for s in region], t + 1)
 
-    monkeypatch.setattr(module, "probabilities", None)
+    monkeypatch.setattr(module, "read_pixels", None)
     image = small_image((2, 40, 40))
     found = run(tmp_path, monkeypatch, small_model(), image, "tyx", ["labels"], pixels=1000, labels=painted)
     assert found["labels"].values[:, 0, 0, 0].tolist() == [1, 2]
@@ -137,11 +137,11 @@ def test_an_error_of_a_writer_ends_the_run(tmp_path, monkeypatch, small_image, s
         def write(self, region, values):
             raise ResourceError("disk full")
 
-    monkeypatch.setattr(module, "PIXELS", 1100)
+    monkeypatch.setattr(cpu, "TILE", 1100)
     np.save(tmp_path / "image.npy", small_image((64, 64)))
     sink = Sink("probabilities", Full((1, 1, 1)), "yxc", lambda v: v)
     with open_image(tmp_path / "image.npy") as image, pytest.raises(ResourceError, match="disk full"):
-        stream(CPU, image, small_model(), [sink])
+        stream([CPU], image, small_model(), [sink])
 
 
 @pytest.mark.parametrize("dtype", ["bool", "i1", "u8", ">u2", "f2", ">f8", "i8"])

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gpuseg.backends import get_backend
 from gpuseg.backends.cpu import ReferenceBackend
 from gpuseg.errors import ModelMismatchError
 from gpuseg.features.selection import Selection
 from gpuseg.features.stack import feature_stack, probabilities
 from gpuseg.forests.arrays import Forest
 
-REFERENCE, FAST = ReferenceBackend(), get_backend("cpu")
+REFERENCE = ReferenceBackend()
 
 
 def grow(rng: np.random.Generator, trees: int, depth: int, features: int, leaves: np.ndarray) -> Forest:
@@ -60,33 +59,33 @@ FORESTS = {
 
 @pytest.mark.parametrize(("trees", "depth", "leaves"), FORESTS.values(), ids=FORESTS.keys())
 @pytest.mark.parametrize("shape", [(1, 33, 50), (5, 9, 17), (1, 1, 300), (1, 1, 1)], ids=str)
-def test_walk_equals_reference(trees, depth, leaves, shape):
+def test_walk_equals_reference(fast, trees, depth, leaves, shape):
     rng = np.random.default_rng(trees + depth)
     forest, stack = grow(rng, trees, depth, 5, leaves), planes(rng, 5, *shape)
     expected = REFERENCE.forest_proba(stack, forest)
-    actual = FAST.forest_proba(stack, forest)
+    actual = fast.forest_proba(stack, forest)
     assert (actual.shape, actual.dtype) == ((*shape, leaves.shape[1]), np.float32)
     assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_votes_are_exact_hundredths():
+def test_votes_are_exact_hundredths(fast):
     rng = np.random.default_rng(1)
-    proba = FAST.forest_proba(planes(rng, 5, 1, 20, 20), grow(rng, 100, 6, 5, np.eye(2)))
+    proba = fast.forest_proba(planes(rng, 5, 1, 20, 20), grow(rng, 100, 6, 5, np.eye(2)))
     votes = np.rint(proba * 100).astype(np.float32)
     assert_array_equal(proba, votes / np.float32(100))
     assert_array_equal(votes.sum(-1), 100)
 
 
-def test_not_a_number_goes_right():
+def test_not_a_number_goes_right(fast):
     forest = Forest(
         np.array([0, -1, -1], np.int32), np.array([0.5, 0, 0], np.float32), np.array([1, 0, 1], np.int32),
         np.array([0], np.int32), np.eye(2, dtype=np.float32), 1,
     )  # fmt: skip
     stack = np.array([0.4, 0.5, np.nan, np.inf, -np.inf], np.float32).reshape(1, 1, 1, 5)
-    assert_array_equal(FAST.forest_proba(stack, forest)[0, 0, :, 0], [1, 0, 0, 0, 1])
+    assert_array_equal(fast.forest_proba(stack, forest)[0, 0, :, 0], [1, 0, 0, 0, 1])
 
 
-def test_fused_equals_stored_planes():
+def test_fused_equals_stored_planes(fast):
     rng = np.random.default_rng(2)
     for shape, in_2d in (
         ((1, 1, 61, 210), True),
@@ -99,24 +98,24 @@ def test_fused_equals_stored_planes():
             {"gaussian_smoothing": [0.3, 1.0, 3.5], "structure_tensor_eigenvalues": [1.0]}, in_2d=in_2d
         )
         forest = grow(rng, 40, 8, selection.count(*shape[:2]), IMPURE)
-        stored = FAST.forest_proba(feature_stack(FAST, pixels, selection), forest)
-        assert_array_equal(probabilities(FAST, pixels, selection, forest), stored)
+        stored = fast.forest_proba(feature_stack(fast, pixels, selection), forest)
+        assert_array_equal(probabilities(fast, pixels, selection, forest), stored)
         core = tuple(slice(n // 3, n // 3 + max(1, n // 2)) for n in shape[1:])
-        assert_array_equal(probabilities(FAST, pixels, selection, forest, core), stored[core])
+        assert_array_equal(probabilities(fast, pixels, selection, forest, core), stored[core])
 
 
-def test_a_forest_is_packed_once(monkeypatch):
+def test_a_forest_is_packed_once(fast, monkeypatch):
     from gpuseg.backends._numba import walk
 
     rng = np.random.default_rng(3)
     forest, stack = grow(rng, 5, 3, 5, np.eye(2)), planes(rng, 5, 1, 4, 4)
-    FAST.forest_proba(stack, forest)
+    fast.forest_proba(stack, forest)
     monkeypatch.setattr(walk, "pack", None)
-    FAST.forest_proba(stack, forest)
+    fast.forest_proba(stack, forest)
 
 
-def test_a_forest_that_asks_for_more_features_is_refused():
+def test_a_forest_that_asks_for_more_features_is_refused(fast):
     rng = np.random.default_rng(4)
     forest = grow(rng, 20, 6, 5, np.eye(2))
     with pytest.raises(ModelMismatchError, match="tests feature 4, there are 4"):
-        FAST.forest_proba(planes(rng, 4, 1, 8, 8), forest)
+        fast.forest_proba(planes(rng, 4, 1, 8, 8), forest)

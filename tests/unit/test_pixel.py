@@ -10,7 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gpuseg import PixelClassifier, Selection
 from gpuseg.axes import reorder
+from gpuseg.backends import cpu
 from gpuseg.errors import InputError, LabelError, ModelMismatchError
+from gpuseg.features import tiled
 from gpuseg.features.stack import features_at
 from gpuseg.pixel import learning
 
@@ -213,7 +215,7 @@ def test_tiled_equals_whole(shape: tuple[int, ...], axes: str, monkeypatch: pyte
     features = {f: [0.7, 1.0, 3.5] for f in (*FEW, "structure_tensor_eigenvalues")}
     model = quick(features=features, axes=axes, n_estimators=5).fit(image, labels)
     whole = model.predict_proba(image)
-    monkeypatch.setattr(learning, "TILE", 2000)
+    monkeypatch.setattr(cpu, "TILE", 2000)
     assert_array_equal(model.predict_proba(image), whole)
 
 
@@ -226,8 +228,8 @@ def test_memory_does_not_grow_with_the_tiles(
         seen.append(image.nbytes)
         return np.zeros((1, *(s.stop - s.start for s in core[1:]), 2), np.float32)
 
-    monkeypatch.setattr(learning, "probabilities", watched)
-    monkeypatch.setattr(learning, "TILE", 2**14)
+    monkeypatch.setattr(tiled, "probabilities", watched)
+    monkeypatch.setattr(cpu, "TILE", 2**14)
     fitted.predict(np.zeros((1000, 900), np.uint8))
     assert sum(seen) > 4 * 1000 * 900
     assert max(seen) < 4 * 2 * 2**14
@@ -244,8 +246,8 @@ def test_memory_does_not_grow_with_channels(monkeypatch: pytest.MonkeyPatch) -> 
     image, labels = scene()
     image = np.repeat(image[..., None], 20, axis=-1)
     model = quick(features={"gaussian_smoothing": [0.7]}, axes="yxc", n_estimators=2).fit(image, labels)
-    monkeypatch.setattr(learning, "probabilities", watched)
-    monkeypatch.setattr(learning, "TILE", 2**14)
+    monkeypatch.setattr(tiled, "probabilities", watched)
+    monkeypatch.setattr(cpu, "TILE_BYTES", 32 * 2**14)
     model.predict(np.zeros((400, 500, 20), np.uint8))
     assert sum(seen) == 400 * 500 * 22
     assert max(seen) <= 8 * 2**14

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from gpuseg.backends._numba import bank2d, bank3d
 from gpuseg.backends._numba.bank2d import scale_block
 from gpuseg.backends._numba.bank3d import volume_block
-from gpuseg.backends.plan import TAPS, Step, plane_count
 from gpuseg.backends._numba.rows import BLOCK, LEFT, REACH, across, along, gather, line_size, mirror, padded
 from gpuseg.backends._numba.simd import WIDTH, inline, kernel, load, store
 from gpuseg.backends._numba.threads import spread
 from gpuseg.backends._numba.walk import TILE, Packed, aligned, finish, walk
+from gpuseg.backends.plan import TAPS, Step, plane_count
 from gpuseg.tiles import Region
 
 FLAT_TILE, DEEP_TILE = (1, 16), (4, 4)  # slices and rows of WIDTH columns that walk together

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends._numba.simd import address, apart, inline, splatted
 from gpuseg.backends.base import ForestArrays
+from gpuseg.backends.order import by_depth
 
 TILE = 256  # pixels that walk together
 WORDS = TILE // 64
@@ -89,7 +90,8 @@ def pack(forest: ForestArrays) -> Packed:
     leaf = feature < 0
     kept = ~leaf | (pure[np.where(leaf, left, 0)] < 0)
     kept[forest.roots] = True  # a tree of a single leaf still needs a node to start from
-    tree, order = _by_depth(forest, kept)
+    tree, order = by_depth(forest)
+    order = order[kept[order]]
     place = np.full(len(feature), -1, np.int64)
     place[order] = 4 * np.arange(len(order))
     slot = ~(WORDS * (classes * (tree % BATCH) + pure[np.where(leaf, left, 0)]))
@@ -113,22 +115,6 @@ def pack(forest: ForestArrays) -> Packed:
         queue=int(batches.max()) + 2,
         features=int(feature.max(initial=-1)) + 1,
     )
-
-
-def _by_depth(forest: ForestArrays, kept: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Tree of every node, and the kept nodes sorted by tree, then depth."""
-    tree = np.zeros(len(forest.feature), np.int64)
-    level = forest.roots.astype(np.int64)
-    tree[level] = np.arange(len(level))
-    found = [level]
-    while (inner := level[forest.feature[level] >= 0]).size:
-        first = forest.left[inner].astype(np.int64)
-        tree[first] = tree[first + 1] = tree[inner]
-        level = np.stack([first, first + 1], 1).ravel()
-        found.append(level)
-    nodes = np.concatenate(found)
-    nodes = nodes[kept[nodes]]
-    return tree, nodes[np.argsort(tree[nodes], kind="stable")]
 
 
 @intrinsic

@@ -1,0 +1,205 @@
+"""CUDA through CuPy: kernels of our own for what gpuseg is about, launched by name.
+
+Every primitive has finished on the device when it returns: arrays may go from thread to thread, and each
+thread has a stream of its own, so that one tile is copied while another is computed.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import local
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from gpuseg.backends import plan, taps
+from gpuseg.backends._cuda import device, eigen, flat, grow
+from gpuseg.backends._cuda.bank import Bank
+from gpuseg.backends._cuda.forest import Packed, pack, walk_planes
+from gpuseg.backends._cuda.smoothing import gaussian
+from gpuseg.backends._kernels import Kernels
+from gpuseg.backends.base import Array, ForestArrays, Grown, Growth, Job, Sigmas
+from gpuseg.errors import BackendError, DeviceMemoryError, ModelMismatchError, ShapeError
+from gpuseg.tiles import Region, pieces, within
+
+log = logging.getLogger(__name__)
+SCRATCH = 2**33  # bytes of intermediate planes at most: no faster with more
+TILE, TILE_BYTES = 2**26, 2**31  # pixels of a tile, and bytes of it that the host keeps, at most
+BLOCKS = 8  # blocks of walking kernels on a multiprocessor at once, at most
+
+
+class CudaBackend:
+    """CuPy arrays on one device. `memory`: bytes it may take there, by default nearly all."""
+
+    name = "cuda"
+
+    def __init__(self, index: int = 0, memory: int | None = None) -> None:
+        self._xp, self._index = device.open_cupy(index), index
+        self._kernels = Kernels(self._xp)
+        self._pool = self._xp.cuda.MemoryPool()
+        if memory is not None:
+            with self._here():
+                self._pool.set_limit(size=memory)
+        self._limit = memory
+        self._own = local()
+        self._packed: WeakKeyDictionary[ForestArrays, Packed] = WeakKeyDictionary()
+        self._banks: dict[tuple[Job, ...], Bank] = {}
+
+    def asarray(self, x: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+        with self._at_work():
+            here = self._xp.asarray(x)  # as it is: integers are a quarter of what they are as float32
+            return here if dtype is None else here.astype(dtype, copy=False)
+
+    def to_numpy(self, x: Array) -> NDArray[Any]:
+        if isinstance(x, np.ndarray) and not hasattr(x, "get"):
+            return x
+        with self._at_work():
+            return device.download(self._xp, x)
+
+    def gaussian(
+        self, image: Array, sigma: Sigmas, order: Sequence[int] = (), window: float = taps.FILTER_WINDOW
+    ) -> Array:
+        with self._at_work():
+            return gaussian(self._xp, self._kernels, image, sigma, order, window)
+
+    def magnitude(self, parts: Sequence[Array]) -> Array:
+        with self._at_work():
+            return self._xp.sqrt(sum(p * p for p in parts))
+
+    def eigvals_sym(self, upper: Sequence[Array]) -> list[Array]:
+        with self._at_work():
+            return eigen.eigvals_sym(self._xp, self._kernels, upper)
+
+    def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
+        if (steps := plan.plan(jobs)) is None:
+            return None
+        shape = (plan.plane_count(steps), *_size(image, core))
+        if out is not None and (out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous):
+            raise ShapeError(
+                f"planes go into a contiguous float32 array of shape {shape}, "
+                f"`out` is {out.dtype}, shape {out.shape}"
+            )
+        with self._at_work():
+            out = self._xp.empty(shape, np.float32) if out is None else out
+            self._bank(jobs).store(self._kernels, self._pixels(image), core, out, self._scratch())
+            return out
+
+    def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
+        with self._at_work():
+            packed = self._pack(forest, len(planes))
+            out = self._xp.empty((*planes.shape[1:], packed.classes), np.float32)
+            self._walk(planes, packed, out)
+            return out
+
+    def image_proba(
+        self, image: Array, jobs: Sequence[Job], core: Region, forest: ForestArrays
+    ) -> Array | None:
+        if (steps := plan.plan(jobs)) is None:
+            return None
+        size, count = _size(image, core), plan.plane_count(steps)
+        with self._at_work():
+            bank, packed = self._bank(jobs), self._pack(forest, count)
+            image = self._pixels(image)
+            out = self._xp.empty((*size, packed.classes), np.float32)
+            fused = bank.flat_only and packed.shared(packed.value_bytes) <= self._most_shared()
+            each = 4 * (3 * len(steps) + (0 if fused else count))
+            for part in pieces(core, self._scratch() // each):
+                inside = within(part, core)
+                if fused:
+                    smooth = bank.smooth_flat(self._kernels, image, part)
+                    flat.classify(self._kernels, smooth, part, packed, out[inside], self._blocks())
+                else:
+                    planes = self._xp.empty((count, *(s.stop - s.start for s in part)), np.float32)
+                    bank.store(self._kernels, image, part, planes, self._scratch())
+                    self._walk(planes, packed, out[inside])
+            return out
+
+    def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
+        with self._at_work():
+            at = self._xp.asarray(np.ascontiguousarray(where.T))
+            picked = planes[(slice(None), *at)]
+            return device.download(self._xp, self._xp.ascontiguousarray(picked.T))
+
+    def grow(self, codes: NDArray[np.uint8], target: NDArray[np.uint8], how: Growth) -> Grown:
+        with self._at_work():
+            return grow.grow(self._xp, self._kernels, codes, target, how)
+
+    def room(self, floats: int) -> int:
+        with self._here():
+            free = self._available() - self._scratch()
+        return max(1, min(TILE, TILE_BYTES // (4 * floats), free // (5 * floats)))
+
+    def release(self) -> None:
+        with self._here():
+            self._pool.free_all_blocks()
+
+    def _here(self) -> Any:
+        return self._xp.cuda.Device(self._index)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """On this device, in this thread's stream, in this backend's memory; what was started is finished."""
+        xp = self._xp
+        with self._here(), xp.cuda.using_allocator(self._pool.malloc):
+            if not hasattr(self._own, "stream"):
+                self._own.stream = xp.cuda.Stream()
+            try:
+                with self._own.stream:
+                    yield
+                    self._own.stream.synchronize()
+            except xp.cuda.memory.OutOfMemoryError as e:
+                self._pool.free_all_blocks()
+                raise DeviceMemoryError(
+                    f"the memory of the GPU does not do: {e}",
+                    hint="smaller tiles, fewer features, a larger --gpu-memory, or --backend cpu",
+                ) from e
+            except xp.cuda.runtime.CUDARuntimeError as e:
+                hint = "see gpuseg doctor; --backend cpu does without"
+                raise BackendError(f"the GPU failed: {e}", hint=hint) from e
+
+    def _pixels(self, image: Array) -> Array:
+        return self._xp.ascontiguousarray(image, np.float32)
+
+    def _bank(self, jobs: Sequence[Job]) -> Bank:
+        key = tuple(jobs)
+        if key not in self._banks:
+            while len(self._banks) > 8:
+                self._banks.pop(next(iter(self._banks)))
+            self._banks[key] = Bank.of(self._xp, plan.plan(jobs) or [])
+        return self._banks[key]
+
+    def _pack(self, forest: ForestArrays, planes: int) -> Packed:
+        if forest not in self._packed:
+            self._packed[forest] = pack(self._xp, forest)
+        packed = self._packed[forest]
+        if planes < packed.features:
+            raise ModelMismatchError(f"the forest tests feature {packed.features - 1}, there are {planes}")
+        return packed
+
+    def _walk(self, planes: Array, packed: Packed, out: Array) -> None:
+        flat_planes = self._xp.ascontiguousarray(planes, np.float32).reshape(len(planes), -1)
+        walk_planes(self._kernels, flat_planes, packed, out.reshape(-1, packed.classes), self._blocks())
+
+    def _blocks(self) -> int:
+        return BLOCKS * int(self._here().attributes["MultiProcessorCount"])
+
+    def _most_shared(self) -> int:
+        """Bytes of dynamic shared memory that a block of classify2d can have."""
+        return int(self._here().attributes["MaxSharedMemoryPerBlockOptin"]) - flat.STATIC
+
+    def _available(self) -> int:
+        free = int(self._here().mem_info[0]) + int(self._pool.free_bytes())
+        return free if self._limit is None else min(free, self._limit - int(self._pool.used_bytes()))
+
+    def _scratch(self) -> int:
+        return max(2**20, min(SCRATCH, self._available() // 4))
+
+
+def _size(image: Array, core: Region) -> tuple[int, ...]:
+    """Size of a region that kernels may take: they do not look where they read."""
+    for s, n in zip(core, image.shape[1:], strict=True):
+        if not 0 <= s.start < s.stop <= n:
+            raise ShapeError(f"pixels {s.start} to {s.stop} of an axis of {n}")
+    return tuple(int(s.stop - s.start) for s in core)

@@ -1,0 +1,104 @@
+"""A tile that does not fit on the device: in halves, and at last on the CPU."""
+
+import logging
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends import get_backend
+from gpuseg.backends.base import Array, Backend, ForestArrays
+from gpuseg.errors import DeviceMemoryError
+from gpuseg.features.selection import Selection
+from gpuseg.features.stack import feature_stack, probabilities
+from gpuseg.tiles import Region, grown, within
+
+log = logging.getLogger(__name__)
+LEAST = 2**14  # pixels: less than this on the device, and the CPU is as fast
+Answers = tuple[Array | None, Array | None]  # probabilities (z, y, x, classes), planes (features, z, y, x)
+
+
+class TileRunner:
+    """Computes tile after tile on one backend. What did not fit once is not tried again."""
+
+    def __init__(
+        self,
+        b: Backend,
+        selection: Selection,
+        forest: ForestArrays,
+        *,
+        proba: bool = True,
+        planes: bool = False,
+    ) -> None:
+        self.backend = b
+        self._selection, self._forest = selection, forest
+        self._proba, self._planes = proba, planes  # one of them, or both
+        self._most: int | None = None  # pixels that fit
+
+    def upload(self, pixels: NDArray[Any]) -> Array | None:
+        """The tile (c, z, y, x) on the backend, as float32; None if it does not fit in one piece."""
+        try:
+            return None if self._most else self.backend.asarray(pixels, np.float32)
+        except DeviceMemoryError:
+            return None
+
+    def run(self, pixels: NDArray[Any], image: Array | None, core: Region) -> Answers:
+        """Probabilities and planes of `core`, each None unless asked for; on the device if all went well.
+
+        pixels: the tile on the host, any real type; image: what `upload` made of it.
+        """
+        if image is not None:
+            try:
+                return self._answers(self.backend, image, core)
+            except DeviceMemoryError as e:
+                self._smaller(core, e)
+        return self._parts(pixels, core)
+
+    def _parts(self, pixels: NDArray[Any], core: Region) -> Answers:
+        """The two halves of `core`, each with its own halo, on the host."""
+        if self._most is None or _size(core) <= self._most:
+            try:
+                image = self.backend.asarray(np.ascontiguousarray(pixels), np.float32)
+                return self._on_host(self.backend, image, core)
+            except DeviceMemoryError as e:
+                self._smaller(core, e)
+        if _size(core) <= LEAST:
+            log.warning("%d pixels do not fit on the GPU: computing them on the CPU", _size(core))
+            cpu = get_backend("cpu")
+            return self._on_host(cpu, cpu.asarray(np.ascontiguousarray(pixels), np.float32), core)
+        halo = self._selection.halo(pixels.shape[1])
+        axis = max(range(3), key=lambda a: core[a].stop - core[a].start)
+        middle = (core[axis].start + core[axis].stop) // 2
+        found = []
+        for half in (slice(core[axis].start, middle), slice(middle, core[axis].stop)):
+            part = tuple(half if a == axis else core[a] for a in range(3))
+            read = grown(part, halo, pixels.shape[1:])
+            found.append(self._parts(pixels[(slice(None), *read)], within(part, read)))
+        proba, planes = zip(*found, strict=True)
+        return (
+            np.concatenate(proba, axis) if self._proba else None,
+            np.concatenate(planes, axis + 1) if self._planes else None,
+        )
+
+    def _smaller(self, core: Region, error: DeviceMemoryError) -> None:
+        self.backend.release()
+        self._most = max(1, _size(core) // 2)
+        log.warning("%s; going on in smaller tiles", error.problem)
+
+    def _on_host(self, b: Backend, image: Array, core: Region) -> Answers:
+        proba, planes = self._answers(b, image, core)
+        return (
+            None if proba is None else b.to_numpy(proba),
+            None if planes is None else b.to_numpy(planes),
+        )
+
+    def _answers(self, b: Backend, image: Array, core: Region) -> Answers:
+        if not self._planes:
+            return probabilities(b, image, self._selection, self._forest, core), None
+        stack = feature_stack(b, image, self._selection, core)
+        return (b.forest_proba(stack, self._forest) if self._proba else None), stack
+
+
+def _size(region: Region) -> int:
+    return prod(s.stop - s.start for s in region)

@@ -43,6 +43,7 @@ class CudaBackend:
             with self._here():
                 self._pool.set_limit(size=memory)
         self._limit = memory
+        self._scratch_bytes = 0  # not known yet
         self._own = local()
         self._packed: WeakKeyDictionary[ForestArrays, Packed] = WeakKeyDictionary()
         self._banks: dict[tuple[Job, ...], Bank] = {}
@@ -103,7 +104,7 @@ class CudaBackend:
             bank, packed = self._bank(jobs), self._pack(forest, count)
             image = self._pixels(image)
             out = self._xp.empty((*size, packed.classes), np.float32)
-            fused = bank.flat_only and packed.shared(packed.value_bytes) <= self._most_shared()
+            fused = bank.flat_only and packed.value_bytes <= packed.most
             each = 4 * (3 * len(steps) + (0 if fused else count))
             for part in pieces(core, self._scratch() // each):
                 inside = within(part, core)
@@ -132,6 +133,7 @@ class CudaBackend:
         return max(1, min(TILE, TILE_BYTES // (4 * floats), free // (5 * floats)))
 
     def release(self) -> None:
+        self._scratch_bytes = 0
         with self._here():
             self._pool.free_all_blocks()
 
@@ -150,7 +152,7 @@ class CudaBackend:
                     yield
                     self._own.stream.synchronize()
             except xp.cuda.memory.OutOfMemoryError as e:
-                self._pool.free_all_blocks()
+                self.release()
                 raise DeviceMemoryError(
                     f"the memory of the GPU does not do: {e}",
                     hint="smaller tiles, fewer features, a larger --gpu-memory, or --backend cpu",
@@ -172,7 +174,7 @@ class CudaBackend:
 
     def _pack(self, forest: ForestArrays, planes: int) -> Packed:
         if forest not in self._packed:
-            self._packed[forest] = pack(self._xp, forest)
+            self._packed[forest] = pack(self._xp, forest, self._most_shared())
         packed = self._packed[forest]
         if planes < packed.features:
             raise ModelMismatchError(f"the forest tests feature {packed.features - 1}, there are {planes}")
@@ -194,7 +196,10 @@ class CudaBackend:
         return free if self._limit is None else min(free, self._limit - int(self._pool.used_bytes()))
 
     def _scratch(self) -> int:
-        return max(2**20, min(SCRATCH, self._available() // 4))
+        """Bytes for intermediate planes; asking the driver takes longer than a small tile, so not every time."""
+        if not self._scratch_bytes:
+            self._scratch_bytes = max(2**20, min(SCRATCH, self._available() // 4))
+        return self._scratch_bytes
 
 
 def _size(image: Array, core: Region) -> tuple[int, ...]:

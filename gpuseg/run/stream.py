@@ -126,8 +126,10 @@ class _Lane:
         return pixels, self._runner.upload(pixels)
 
     def _compute(self, read: Future[Any], item: _Work) -> Answers:
-        found = read.result()
-        return (None, None) if found is None else self._runner.run(*found, item.tile.inside)
+        if (found := read.result()) is None:
+            return None, None
+        pixels, image = found
+        return self._runner.run(pixels, image, item.tile.inside)
 
 
 def plan(b: Backend, image: Image, model: PixelModel, needs: set[Source]) -> Iterator[_Work]:

@@ -7,7 +7,7 @@ import pytest
 
 from gpuseg import export
 from gpuseg.axes import reorder
-from gpuseg.backends import cpu, get_backend
+from gpuseg.backends import cpu, get_backend, get_backends
 from gpuseg.errors import Cancelled, InputError, ResourceError
 from gpuseg.features.stack import feature_stack, probabilities
 from gpuseg.io import open_image
@@ -29,7 +29,7 @@ class Memory:
         self.calls += 1
 
 
-def run(tmp_path, monkeypatch, model, array, axes, results, *, pixels, **options):
+def run(tmp_path, monkeypatch, model, array, axes, results, *, pixels, on=(CPU,), **options):
     """Results of `stream` on an .npy, with tiles of at most `pixels`; each written exactly once."""
     monkeypatch.setattr(cpu, "TILE", pixels)
     np.save(tmp_path / "image.npy", array)
@@ -43,7 +43,7 @@ def run(tmp_path, monkeypatch, model, array, axes, results, *, pixels, **options
         writers = {r: Memory((*shape, width.get(r, 1))) for r in results}
         out = axes.replace("c", "") + "c"
         sinks = [Sink(r, w, out, lambda v: v) for r, w in writers.items()]
-        stream([CPU], image, model, sinks, **options)
+        stream(on, image, model, sinks, **options)
     assert all((w.count == 1).all() for w in writers.values())
     return writers
 
@@ -150,3 +150,50 @@ def test_pixels_of_any_real_type_are_taken_as_float32(tmp_path, monkeypatch, dty
     made = run(tmp_path, monkeypatch, small_model(), image, "yx", ["features"], pixels=2**20)
     plain = feature_stack(CPU, image.astype(np.float32)[None, None], small_model().selection)
     np.testing.assert_array_equal(made["features"].values, np.moveaxis(plain, 0, -1)[0])
+
+
+def test_tiles_are_spread_over_backends_and_come_back_in_order(
+    tmp_path, monkeypatch, small_image, small_model
+):
+    """Two devices, whose kernels run on the CPU: each has its part of the tiles, writers notice nothing."""
+    computed = []
+
+    class Watched(cpu.CpuBackend):
+        def image_proba(self, image, jobs, core, forest):
+            computed.append(self)
+            return super().image_proba(image, jobs, core, forest)
+
+    first, second = Watched(), Watched()
+    array, model = small_image((3, 64, 64)), small_model()
+    expected = run(tmp_path, monkeypatch, model, array, "tyx", ["probabilities"], pixels=1100)
+    made = run(
+        *(tmp_path, monkeypatch, model, array, "tyx", ["probabilities"]),
+        pixels=1100,
+        on=(first, second),
+    )
+    np.testing.assert_array_equal(made["probabilities"].values, expected["probabilities"].values)
+    assert computed.count(first) == computed.count(second) == 6
+
+
+def test_two_gpus_give_what_the_cpu_gives(tmp_path, monkeypatch, host_cuda, small_image, small_model):
+    host_cuda.devices = 2
+    array, model = small_image((40, 60)).astype(np.uint8), small_model()
+    expected = run(tmp_path, monkeypatch, model, array, "yx", ["probabilities", "features"], pixels=1100)
+    gpus = get_backends("cuda:0,1")
+    for b in gpus:
+        monkeypatch.setattr(b, "room", lambda floats: 1100)
+    made = run(tmp_path, monkeypatch, model, array, "yx", ["probabilities", "features"], pixels=1100, on=gpus)
+    for name, result in made.items():
+        np.testing.assert_array_equal(result.values, expected[name].values)
+
+
+def test_a_tile_that_does_not_fit_on_the_gpu_is_halved(
+    tmp_path, monkeypatch, host_cuda, small_image, small_model, caplog
+):
+    array, model = small_image((200, 200)), small_model()
+    expected = run(tmp_path, monkeypatch, model, array, "yx", ["probabilities"], pixels=2**20)
+    host_cuda.limit_bytes = 100_000
+    (b,) = get_backends("cuda")
+    made = run(tmp_path, monkeypatch, model, array, "yx", ["probabilities"], pixels=2**20, on=[b])
+    np.testing.assert_array_equal(made["probabilities"].values, expected["probabilities"].values)
+    assert "going on in smaller tiles" in caplog.text

@@ -7,6 +7,7 @@ import pytest
 from gpuseg.backends import NAMES, get_backend
 from gpuseg.backends.base import Backend
 from gpuseg.backends.cpu import CpuBackend, ReferenceBackend
+from gpuseg.backends.cuda import CudaBackend
 from gpuseg.errors import InputError
 
 METHODS = {name for name in vars(Backend) if not name.startswith("_")}
@@ -26,7 +27,7 @@ def differences(backend: type) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("backend", [ReferenceBackend, CpuBackend])
+@pytest.mark.parametrize("backend", [ReferenceBackend, CpuBackend, CudaBackend])
 def test_a_backend_speaks_no_private_dialect(backend):
     assert differences(backend) == []
 
@@ -64,5 +65,5 @@ def test_the_environment_may_choose(monkeypatch):
 
 
 def test_an_unknown_backend_is_refused_with_the_names():
-    with pytest.raises(InputError, match="unknown backend 'tpu'\n  hint: one of auto, cpu"):
+    with pytest.raises(InputError, match="unknown backend 'tpu'\n  hint: one of auto, cpu, cuda"):
         get_backend("tpu")

@@ -1,4 +1,4 @@
-"""CUDA gives the bits that the CPU gives, in whatever pieces. Kernels run on the CPU; on a GPU if there is one."""
+"""CUDA gives the bits that the CPU gives, in whatever pieces; its kernels run on the CPU, or on a GPU."""
 
 import dataclasses
 import logging
@@ -186,7 +186,8 @@ def test_numbers_at_a_threshold_and_beyond_all_numbers_go_right(cuda, steps):
 
 def test_a_forest_of_many_nodes_is_read_from_device_memory(cuda):
     forest = certain(random_forest(5, 2, trees=60, depth=9))
-    assert cuda._pack(forest, 5).staged == 0
+    packed = cuda._pack(forest, 5)
+    assert packed.arguments(0)[0][1] == 0
     planes = picture(5, 1, 7, 41)
     assert_array_equal(
         cuda.to_numpy(cuda.forest_proba(cuda.asarray(planes), forest)), CPU.forest_proba(planes, forest)
@@ -204,12 +205,16 @@ def test_little_scratch_changes_nothing(cuda, monkeypatch, name, scratch):
     assert_array_equal(proba(cuda, pixels, selection, forest), expected)
 
 
-def test_planes_are_stored_where_they_do_not_fit_in_shared_memory(cuda, monkeypatch):
+@pytest.mark.parametrize("most", [0, 1000, 4000, 14000])
+def test_little_shared_memory_changes_nothing(cuda, monkeypatch, most):
+    """Values, sums and nodes stay there as far as they fit; without any, planes are stored."""
     shape, selection = IMAGES["three channels"]
     pixels, forest = picture(*shape), certain(random_forest(selection.count(*shape[:2])))
     expected = proba(cuda, pixels, selection, forest)
-    monkeypatch.setattr(cuda, "_most_shared", lambda: 0)
-    assert_array_equal(proba(cuda, pixels, selection, forest), expected)
+    monkeypatch.setattr(cuda, "_most_shared", lambda: most)
+    again = dataclasses.replace(forest)  # packed anew
+    assert_array_equal(proba(cuda, pixels, selection, again), expected)
+    assert cuda._packed[again].packing == ("Coded" if most > 13312 else "Narrow")
 
 
 @pytest.mark.parametrize("deep", [False, True], ids=["2-D", "3-D"])

@@ -41,7 +41,7 @@ CASES = (  # image, selection, core
 
 
 def tree(planes: np.ndarray) -> Forest:
-    """Seven nodes whose leaves say different things; thresholds are numbers that occur, so that equality counts."""
+    """Seven nodes whose leaves say different things; thresholds are numbers that occur: equality counts."""
     flat_planes = planes.reshape(len(planes), -1)
     at = [flat_planes[f, flat_planes.shape[1] // 2 + 3] for f in (0, 3, 9)]
     return Forest(
@@ -78,16 +78,17 @@ def expected() -> list[np.ndarray]:
 
 
 def noticed(expected: list[np.ndarray]) -> bool:
-    """Whether CUDA's answers differ from the CPU's, threads and blocks in either order, or a launch is refused."""
-    for reverse in (False, True):
-        try:
-            with launch.running(reverse=reverse):
-                made = answers(get_backend("cuda"))
-        except KernelFault:
-            return True
-        if any(not np.array_equal(a, e) for a, e in zip(made, expected, strict=True)):
-            return True
-    return False
+    """Whether CUDA's answers differ from the CPU's, in either order of threads, or a launch is refused."""
+    return any(_differs(expected, reverse) for reverse in (False, True))
+
+
+def _differs(expected: list[np.ndarray], reverse: bool) -> bool:
+    try:
+        with launch.running(reverse=reverse):
+            made = answers(get_backend("cuda"))
+    except KernelFault:
+        return True
+    return any(not np.array_equal(a, e) for a, e in zip(made, expected, strict=True))
 
 
 def test_nothing_is_noticed_where_nothing_is_wrong(host_cuda, expected):

@@ -24,7 +24,7 @@ class Steps:
     smooth: tuple[Kernel, ...]  # along y, x or z, y, x
     taps: Any  # float32 (steps, 3, TAPS)
     planes: Any  # int32 (steps, 6)
-    volumes: deep.Tables | None  # of 3D steps
+    tables: deep.Tables | None  # of 3D steps
 
     @classmethod
     def of(cls, xp: Any, steps: Sequence[Step]) -> "Steps":
@@ -48,8 +48,8 @@ class Bank:
 
     xp: Any
     steps: tuple[Step, ...]
-    flat: Steps | None
-    deep: Steps | None
+    slices: Steps | None  # filtered slice by slice
+    volumes: Steps | None
 
     @classmethod
     def of(cls, xp: Any, steps: Sequence[Step]) -> "Bank":
@@ -58,14 +58,14 @@ class Bank:
 
     @property
     def flat_only(self) -> bool:
-        return self.deep is None
+        return self.volumes is None
 
     def store(self, kernels: Kernels, image: Any, core: Region, out: Any, scratch: int) -> None:
         """Fill `out` (features, z, y, x) with the planes of `core`, using some `scratch` bytes at a time."""
         box = reach(core, image.shape[1:])
         pixels = int(np.prod([s.stop - s.start for s in box]))
         for some in self._groups(scratch // (12 * pixels)):
-            if some.flat is not None:
+            if some.slices is not None:
                 flat.filters(kernels, some.smooth_flat(kernels, image, core), core, out)
             else:
                 some._store_deep(kernels, image, core, box, out)
@@ -73,7 +73,7 @@ class Bank:
     def _groups(self, most: int) -> Iterator["Bank"]:
         """This bank in parts of at most so many steps, each of one kind."""
         most = max(1, most)
-        for kind, all_of_them in ((True, self.flat), (False, self.deep)):
+        for kind, all_of_them in ((True, self.slices), (False, self.volumes)):
             steps = [s for s in self.steps if s.flat is kind]
             if all_of_them is not None and len(steps) <= most:
                 yield Bank(self.xp, tuple(steps), *((all_of_them, None) if kind else (None, all_of_them)))
@@ -82,34 +82,34 @@ class Bank:
 
     def smooth_flat(self, kernels: Kernels, image: Any, core: Region) -> flat.Smooth:
         """Slices of `core`, smoothed, with REACH pixels around them where the image has them."""
-        assert self.flat is not None
+        assert self.slices is not None
         (_, depth, height, width), (z, y, x) = image.shape, reach(core, image.shape[1:])
         z = core[0]
         slices, plane = z.stop - z.start, height * width
         given = image.reshape(-1)[z.start * plane :]
         sizes = (slices, height, width)
         rows = across(
-            self.xp, kernels, given, self.flat.channels, depth * plane, self.flat.smooth[0], sizes, y
+            self.xp, kernels, given, self.slices.channels, depth * plane, self.slices.smooth[0], sizes, y
         )
         count = slices * (y.stop - y.start)
         values = along(
-            self.xp, kernels, rows, self.flat.own, count * width, self.flat.smooth[1], (count, width), x
+            self.xp, kernels, rows, self.slices.own, count * width, self.slices.smooth[1], (count, width), x
         )
         box = (height, width, y.start, x.start, y.stop - y.start, x.stop - x.start)
         return flat.Smooth(
-            values.reshape(len(self.flat.own), slices, y.stop - y.start, x.stop - x.start),
+            values.reshape(len(self.slices.own), slices, y.stop - y.start, x.stop - x.start),
             self.xp.asarray(np.array(box, np.int32)),
-            self.flat.taps,
-            self.flat.planes,
+            self.slices.taps,
+            self.slices.planes,
         )
 
     def _store_deep(self, kernels: Kernels, image: Any, core: Region, box: Region, out: Any) -> None:
-        assert self.deep is not None
-        xp, own, (_, depth, height, width), (z, y, x) = self.xp, self.deep.own, image.shape, box
+        assert self.volumes is not None
+        xp, own, (_, depth, height, width), (z, y, x) = self.xp, self.volumes.own, image.shape, box
         slices, rows = z.stop - z.start, y.stop - y.start
-        volume, along_z, along_y, along_x = depth * height * width, *self.deep.smooth
+        volume, along_z, along_y, along_x = depth * height * width, *self.volumes.smooth
         smooth = across(
-            xp, kernels, image, self.deep.channels, volume, along_z, (1, depth, height * width), z
+            xp, kernels, image, self.volumes.channels, volume, along_z, (1, depth, height * width), z
         )
         part = slices * height * width
         smooth = across(xp, kernels, smooth, own, part, along_y, (slices, height, width), y)
@@ -117,8 +117,8 @@ class Bank:
         smooth = along(xp, kernels, smooth, own, part, along_x, (slices * rows, width), x)
         smooth = smooth.reshape(len(own), slices, rows, x.stop - x.start)
         corner, shape = [s.start for s in box], (depth, height, width)
-        assert self.deep.volumes is not None
-        deep.filters(kernels, smooth, self.deep.volumes, corner, shape, core, out)
+        assert self.volumes.tables is not None
+        deep.filters(kernels, smooth, self.volumes.tables, corner, shape, core, out)
 
 
 def reach(core: Region, shape: Sequence[int]) -> Region:

@@ -40,6 +40,7 @@ def classify(kernels: Kernels, smooth: Smooth, core: Region, forest: Packed, out
     """Probabilities of `core` into `out` (z, y, x, classes). blocks: that the device runs at once."""
     steps, slices = smooth.values.shape[:2]
     rows, columns = out.shape[1:3]
+    given, shared = forest.arguments(forest.value_bytes)
     tiles = slices * -(-rows // WALKED[0]) * -(-columns // WALKED[1])
     kernels.launch(
         f"classify2d<{forest.packing}>",
@@ -47,9 +48,9 @@ def classify(kernels: Kernels, smooth: Smooth, core: Region, forest: Packed, out
         (THREADS,),
         (
             *(smooth.values, np.int32(steps), smooth.taps, smooth.planes, smooth.frame),
-            *(*_place(slices, core), np.int32(forest.features), *forest.arguments, out),
+            *(*_place(slices, core), np.int32(forest.features), *given, out),
         ),
-        shared=forest.shared(forest.value_bytes),
+        shared=shared,
     )
 
 

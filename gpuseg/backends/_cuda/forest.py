@@ -29,6 +29,8 @@ class Packed:
     edges: Any  # float32 (features, EDGES), or empty unless coded
     features: int  # columns it may ask for
 
+    most: int  # bytes of dynamic shared memory that a block of this device can have
+
     @property
     def classes(self) -> int:
         return int(self.leaves.shape[1])
@@ -36,34 +38,34 @@ class Packed:
     @property
     def value_bytes(self) -> int:
         """Shared memory for the features of a block's pixels."""
-        return THREADS * 4 * (-(-self.features // 4) if self.packing == "Coded" else self.features)
+        return _value_bytes(self.packing, self.features)
 
-    @property
-    def staged(self) -> int:
-        """Nodes that blocks keep in shared memory: all of them or none."""
-        fits = self.packing == "Coded" and self.nodes.nbytes <= STAGED
-        return len(self.nodes) if fits else 0
+    def arguments(self, values: int) -> tuple[tuple[Any, ...], int]:
+        """What walking kernels are given of it, and their shared memory if values take so much of it.
 
-    @property
-    def summed(self) -> bool:
-        """Whether blocks keep the sums of all classes in shared memory."""
-        return self.classes <= SUMMED
-
-    def shared(self, values: int) -> int:
-        """Bytes of dynamic shared memory of a block whose values take so many."""
-        return self.staged * self.nodes.shape[1] * 4 + values + self.summed * self.classes * THREADS * 4
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """What walking kernels are given of it."""
-        return (
-            *(self.nodes, np.int32(self.staged), self.roots, np.int32(len(self.roots))),
-            *(self.leaves, np.int32(self.classes), self.edges, np.int32(self.summed)),
+        What fits beside the values is kept there too: the sums of all classes, and the nodes, all or none.
+        """
+        sums = self.classes * THREADS * 4
+        summed = self.classes <= SUMMED and values + sums <= self.most
+        shared = values + summed * sums
+        staged = (
+            self.packing == "Coded"
+            and self.nodes.nbytes <= STAGED
+            and shared + self.nodes.nbytes <= self.most
         )
+        given = (
+            *(self.nodes, np.int32(staged * len(self.nodes)), self.roots, np.int32(len(self.roots))),
+            *(self.leaves, np.int32(self.classes), self.edges, np.int32(summed)),
+        )
+        return given, shared + staged * self.nodes.nbytes
 
 
-def pack(xp: Any, forest: ForestArrays) -> Packed:
-    """The smallest packing that holds the forest."""
+def _value_bytes(packing: str, features: int) -> int:
+    return THREADS * 4 * (-(-features // 4) if packing == "Coded" else features)
+
+
+def pack(xp: Any, forest: ForestArrays, most: int) -> Packed:
+    """The smallest packing that holds the forest, on a device whose blocks have so much shared memory."""
     tree, order = by_depth(forest)
     feature, threshold = forest.feature[order], forest.threshold[order]
     inner = feature >= 0
@@ -77,7 +79,8 @@ def pack(xp: Any, forest: ForestArrays) -> Packed:
     said[inner], said[~inner] = child, answers
     edges = _edges(feature[inner], threshold[inner])
     used = int(feature.max(initial=-1)) + 1
-    if edges is not None and child.max(initial=0) < 2**16 and answers.max() < 2**24:
+    fits = edges is not None and _value_bytes("Coded", used) <= most
+    if edges is not None and fits and child.max(initial=0) < 2**16 and answers.max() < 2**24:
         packing, nodes = "Coded", _coded(feature, threshold, said, edges)
     elif used < NARROW_FEATURES and said.max() < NARROW_PLACES:
         low = np.where(inner, feature, LEAF_NARROW) | said << 14
@@ -93,6 +96,7 @@ def pack(xp: Any, forest: ForestArrays) -> Packed:
         xp.asarray(mixed),
         xp.asarray(np.zeros((1, 1), np.float32) if edges is None else edges),
         used,
+        most,
     )
 
 
@@ -138,11 +142,11 @@ def _coded(
 def walk_planes(kernels: Kernels, planes: Any, forest: Packed, out: Any, blocks: int) -> None:
     """Fill `out` (pixels, classes) from `planes` (features, pixels). blocks: that the device runs at once."""
     count = planes.shape[1]
-    coded = forest.packing == "Coded"
+    given, shared = forest.arguments(forest.value_bytes if forest.packing == "Coded" else 0)
     kernels.launch(
         f"walk_planes<{forest.packing}>",
-        (min(-(-count // THREADS), blocks) if forest.staged else -(-count // THREADS),),
+        (min(-(-count // THREADS), blocks),),
         (THREADS,),
-        (planes, np.int64(count), np.int32(forest.features), *forest.arguments, out),
-        shared=forest.shared(forest.value_bytes if coded else 0),
+        (planes, np.int64(count), np.int32(forest.features), *given, out),
+        shared=shared,
     )

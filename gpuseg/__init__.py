@@ -16,9 +16,10 @@ _HOMES = {
     "PixelClassifier": "gpuseg.pixel",
     "PixelModel": "gpuseg.model",
     "Selection": "gpuseg.features.selection",
+    "Session": "gpuseg.session",
     "open_image": "gpuseg.io",
 }
-__all__ = ["PixelClassifier", "PixelModel", "Selection", "__version__", "open_image"]
+__all__ = ["PixelClassifier", "PixelModel", "Selection", "Session", "__version__", "open_image"]
 
 
 def __getattr__(name: str) -> Any:

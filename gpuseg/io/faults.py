@@ -87,7 +87,7 @@ def check_memory(path: Path | str, shape: tuple[int, ...], itemsize: int) -> Non
     nbytes = prod(shape) * itemsize
     if nbytes <= SMALL and "GPUSEG_MAX_BYTES" not in os.environ:
         return
-    if nbytes > (limit := _memory()):
+    if nbytes > (limit := free_memory()):
         raise ResourceError(
             f"{path}: shape {shape} takes {size(nbytes)} of memory at once, the limit is {size(limit)}",
             hint="cut the image, store it as .h5, .zarr or .npy, which are read piece by piece, "
@@ -128,7 +128,8 @@ def _free(path: Path) -> str:
     return f"{size(disk.f_bavail * disk.f_frsize)} are free"
 
 
-def _memory() -> int:
+def free_memory() -> int:
+    """Bytes that this process may still take, as far as the system tells."""
     if chosen := os.environ.get("GPUSEG_MAX_BYTES"):
         if not chosen.isdecimal():
             raise InputError(

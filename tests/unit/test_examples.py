@@ -44,6 +44,14 @@ def test_pixel_classification_learns_and_draws(example, tmp_path, capsys):
     assert (tmp_path / "tissue.gpuseg").is_file()
 
 
+def test_a_brush_without_a_window_paints_the_whole_picture(example, tmp_path, capsys):
+    example("interactive").main(trees=10)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 7
+    assert all("pixels painted" in line and "ready: " in line for line in printed[:6])
+    assert (tmp_path / "tissue.gpuseg").is_file()
+
+
 def test_a_filter_of_ones_own_helps(example, capsys):
     example("own_filter").main(size=96)
     plain, own = capsys.readouterr().out.splitlines()

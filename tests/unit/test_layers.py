@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "gpuseg"
 LAYERS = [  # an import may only go to the right
-    *("napari_plugin", "cli", "api", "run", "export", "tables", "pixel", "object", "ilp", "model"),
+    *("napari_plugin", "cli", "api", "session", "run", "export", "tables", "pixel", "object", "ilp", "model"),
     *("objects", "features", "forests", "io", "backends", "plugins", "tiles", "axes", "errors"),
 ]
 BESIDE = {"__init__", "__main__", "testing"}  # public names by lazy strings; exams for plug-ins

@@ -107,5 +107,8 @@ class Backend(Protocol):
     def room(self, floats: int) -> int:
         """Pixels to compute at once, if each has so many float32 that are read or answered."""
 
+    def free(self) -> int:
+        """Bytes there are for more arrays."""
+
     def release(self) -> None:
         """Give back memory that was kept for the next call."""

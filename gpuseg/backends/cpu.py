@@ -4,6 +4,7 @@
 tests compare with the reference.
 """
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -85,6 +86,9 @@ class ReferenceBackend:
 
     def room(self, floats: int) -> int:
         return min(TILE, TILE_BYTES // (4 * floats))
+
+    def free(self) -> int:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     def release(self) -> None: ...
 

@@ -128,9 +128,12 @@ class CudaBackend:
             return grow.grow(self._xp, self._kernels, codes, target, how)
 
     def room(self, floats: int) -> int:
-        with self._here():
-            free = self._available() - self._scratch()
-        return max(1, min(TILE, TILE_BYTES // (4 * floats), free // (5 * floats)))
+        return max(1, min(TILE, TILE_BYTES // (4 * floats), (self.free() - self._scratch()) // (5 * floats)))
+
+    def free(self) -> int:
+        with self._here() as here:
+            free = int(here.mem_info[0]) + int(self._pool.free_bytes())
+            return free if self._limit is None else min(free, self._limit - int(self._pool.used_bytes()))
 
     def release(self) -> None:
         self._scratch_bytes = 0
@@ -191,14 +194,11 @@ class CudaBackend:
         """Bytes of dynamic shared memory that a block of classify2d can have."""
         return int(self._here().attributes["MaxSharedMemoryPerBlockOptin"]) - flat.STATIC
 
-    def _available(self) -> int:
-        free = int(self._here().mem_info[0]) + int(self._pool.free_bytes())
-        return free if self._limit is None else min(free, self._limit - int(self._pool.used_bytes()))
 
     def _scratch(self) -> int:
         """Bytes for intermediate planes; asking the driver takes longer than a small tile, so not every time."""
         if not self._scratch_bytes:
-            self._scratch_bytes = max(2**20, min(SCRATCH, self._available() // 4))
+            self._scratch_bytes = max(2**20, min(SCRATCH, self.free() // 4))
         return self._scratch_bytes
 
 

@@ -104,8 +104,5 @@ def _power(n: int) -> int:
 
 
 def cache_size(b: Backend) -> int:
-    """Bytes of planes to keep where nobody says: a quarter of what is free, but no more than 2 GiB.
-
-    A GPU does not tell what is free but by the tiles that fit, which are 2 GiB at most: half of that.
-    """
-    return min(MOST_BYTES, free_memory() // 4 if b.name == "cpu" else 4 * 64 * b.room(64) // 2)
+    """Bytes of planes to keep where nobody says: a quarter of what is free, in main memory 2 GiB at most."""
+    return min(MOST_BYTES, free_memory() // 4) if b.name == "cpu" else b.free() // 4

@@ -38,7 +38,8 @@ class Session:
     on_result : called with each `Prediction`, tile by tile, from the session's thread.
     on_error : called with what went wrong in a request, from that thread too; the session goes on.
     predict_all : predict the rest of the image, at the viewed time, once the view is up to date.
-    cache_bytes : feature planes of viewed tiles to keep; None for a quarter of what is free, 2 GiB at most.
+    cache_bytes : feature planes of viewed tiles to keep; None for a quarter of what is free, but of main
+        memory 2 GiB at most.
     tile : pixels computed at once, at most. A newer request waits for one tile.
 
     Methods return at once but `save` and `close`, and may be called from any thread. One thread of the

@@ -20,7 +20,7 @@ class OnHost:
 
     def __getattr__(self, name: str) -> Any:
         given = getattr(self.backend, name)
-        if not callable(given) or name in ("rows", "grow", "room", "release"):
+        if not callable(given) or name in ("rows", "grow", "room", "free", "release"):
             return given
 
         def call(*arguments: Any, out: Any = None, **more: Any) -> Any:

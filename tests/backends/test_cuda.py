@@ -345,6 +345,12 @@ def test_a_limit_of_memory_makes_tiles_smaller(host_cuda):
     assert much.room(100) * 400 <= 2**31
 
 
+def test_free_memory_is_what_the_device_or_the_limit_leaves(host_cuda):
+    b, capped = get_backend("cuda"), get_backend("cuda", 10**9)
+    assert b.free() == host_cuda.total_bytes - host_cuda.held_bytes
+    assert 0 < capped.free() <= 10**9
+
+
 def test_memory_is_given_back(host_cuda, monkeypatch):
     b, freed = get_backend("cuda"), []
     monkeypatch.setattr(b._pool, "free_all_blocks", lambda: freed.append(1), raising=False)

@@ -2,10 +2,10 @@
 
 python benchmarks/tables.py [--check]; a text asks for a table between two markers:
 
-    <!-- benchmarks: summary -->      or targets, details, machine
+    <!-- benchmarks: summary -->      or targets, details, machine; gpu targets, gpu kernels, ... of a card
     <!-- benchmarks: end -->
 
-Each section's figures come from the newest file in `results/` that measured it.
+Each section's figures come from the newest file in `results/` that measured it; those of a card are apart.
 """
 
 import json
@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu import tables as gpu
 from benchmarks.targets import TARGETS, by_case
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BLOCK = re.compile(r"(<!-- benchmarks: (?P<name>[a-z]+) -->\n).*?(<!-- benchmarks: end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- benchmarks: (?P<name>[a-z ]+) -->\n).*?(<!-- benchmarks: end -->)", re.DOTALL)
 NOTHING = "No results yet: run `make bench`.\n"
 NOT_PEERS = ("prototype", "Python alone", "gpuseg, whole image")  # yardsticks: not in the summary
 
@@ -29,10 +30,10 @@ Results = dict[str, dict[str, Any]]  # section -> the run that measured it last
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the tables; with --check, 1 and the names of the files whose tables are out of date."""
     check = "--check" in (sys.argv[1:] if arguments is None else arguments)
-    results, stale = newest(RESULTS), []
+    results, on_card, stale = newest(RESULTS), newest(RESULTS, on_card=True), []
     for path in texts(ROOT):
         old = path.read_text(encoding="utf-8")
-        new = filled(old, results)
+        new = filled(old, results, on_card)
         if new != old:
             stale.append(path.relative_to(ROOT).as_posix())
             if not check:
@@ -43,23 +44,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def texts(root: Path) -> list[Path]:
-    return [root / "README.md", root / "benchmarks" / "README.md", *sorted((root / "docs").glob("*.md"))]
+    ours = [root / "benchmarks" / "README.md", root / "benchmarks" / "results" / "README.md"]
+    return [root / "README.md", *ours, *sorted((root / "docs").glob("*.md"))]
 
 
-def newest(folder: Path) -> Results:
+def newest(folder: Path, on_card: bool = False) -> Results:
     """File names begin with the date, so the last one that has a section is its newest."""
     found: Results = {}
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
+        if ("card" in run) != on_card or run.get("quick"):
+            continue
         found |= dict.fromkeys(run["sections"], run)
     return found
 
 
-def filled(text: str, results: Results) -> str:
+def filled(text: str, results: Results, on_card: Results | None = None) -> str:
     """`text` with the table between each pair of markers made anew."""
 
     def table(block: re.Match[str]) -> str:
-        body = "".join(TABLES[block["name"]](results)) if results else NOTHING
+        if block["name"] in gpu.TABLES:
+            body = "".join(gpu.TABLES[block["name"]](on_card or {}))
+        else:
+            body = "".join(TABLES[block["name"]](results)) if results else NOTHING
         return f"{block[1]}\n{body}\n{block[3]}"
 
     return BLOCK.sub(table, text)

@@ -17,7 +17,7 @@ settings.register_profile(
 settings.load_profile("suite")
 ROOT = Path(__file__).parents[1]
 SHARED = next((p for p in (ROOT.parent / "shared", ROOT / "shared") if p.is_dir()), ROOT.parent / "shared")
-MAY_LACK = {"reference data": SHARED.is_dir, "cuML": lambda: find_spec("cuml")}  # beside the GPU, on its machine
+MAY_LACK = {"reference data": SHARED.is_dir, "cuML": lambda: find_spec("cuml")}  # beside a GPU
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def shared() -> Path:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where GPUSEG_REQUIRE_GPU is set, a test for a GPU that skips has failed, unless it lacks something else."""
+    """Where GPUSEG_REQUIRE_GPU is set, a gpu test that skips has failed, unless it lacks something else."""
     report = yield
     required = os.environ.get("GPUSEG_REQUIRE_GPU") and item.get_closest_marker("gpu")
     if required and report.skipped and not hasattr(report, "wasxfail"):

@@ -18,7 +18,7 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __grid_constant__
-#define __shared__ GS_STATIC
+#define __shared__ GS_SHARED
 #define GPUSEG_DYN_SHARED(T, name) T* name = reinterpret_cast<T*>(gs::dynamic)
 #define threadIdx (gs::cur->index)
 #define blockIdx gs::block_index

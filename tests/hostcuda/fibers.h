@@ -26,10 +26,15 @@
 #include <ucontext.h>
 #endif
 
+// Shared arrays are all that is in .bss, so that they can be filled in one go: what is ours lies in .data.
+#define GS_OURS __attribute__((section(".data.gs")))
 #ifdef GPUSEG_HOST_THREADS
+#define GS_SHARED static thread_local
 #define GS_STATIC static thread_local
 #else
-#define GS_STATIC static
+#define GS_SHARED static
+#define GS_STATIC GS_OURS static
+extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];
 #endif
 
 struct uint3 {
@@ -81,7 +86,7 @@ GS_STATIC sigjmp_buf escape;
 GS_STATIC bool inside;
 GS_STATIC void (*body)(void**);
 GS_STATIC void** arguments;
-static char problem[400];
+GS_OURS static char problem[400];
 
 #ifdef __x86_64__
 extern "C" __attribute__((visibility("hidden"))) void gs_switch(void** from, void* to);
@@ -239,12 +244,22 @@ static bool open_barrier() {
     return here;
 }
 
+// What a block finds in shared memory: were it the last block's, a missing barrier could go unseen.
+static uint64_t in_bss;  // if nothing were, it would have no address
+static void poison(char* from, char* to) {
+    for (; from + 8 <= to; from += 8) memcpy(from, &POISON, 8);
+}
+
 static void run_block(const Launch* l, uint64_t b) {
     if (reverse) b = (uint64_t)grid_size.x * grid_size.y * grid_size.z - 1 - b;
     block_index = {unsigned(b % grid_size.x), unsigned(b / grid_size.x % grid_size.y),
                    unsigned(b / ((uint64_t)grid_size.x * grid_size.y))};
     for (unsigned i = 0; i < count; ++i) thread[i].state = NEW;
-    for (char* p = dynamic; p < dynamic + l->shared; p += 8) memcpy(p, &POISON, 8);
+    poison(dynamic, dynamic + l->shared);
+#ifndef GPUSEG_HOST_THREADS
+    asm volatile("" ::"r"(&in_bss));
+    poison(__bss_start, _end);
+#endif
     votes = 0;
     const unsigned warps = (count + 31) / 32;
     do
@@ -271,7 +286,7 @@ static void get_ready(const Launch* l) {
     dynamic = arena + (1 << 18) - (l->shared + 15) / 16 * 16;
 }
 
-static struct sigaction before[3];
+GS_OURS static struct sigaction before[3];
 static const int SIGNALS[3] = {SIGSEGV, SIGBUS, SIGILL};  // the last: an index outside a shared or local array
 static void on_signal(int signal, siginfo_t*, void*) {
     if (inside) fail(signal == SIGILL ? "index outside a shared or local array" : "reads or writes outside an array");
@@ -322,7 +337,7 @@ static void* work(void* p) {
 }
 
 static const char* launch(void (*run)(void**), const Launch* l, void** args) {
-    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    GS_OURS static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&one_at_a_time);
     Work w = {l, 0, (uint64_t)l->grid[0] * l->grid[1] * l->grid[2], false, run, args};
     struct sigaction ours = {};
@@ -404,7 +419,7 @@ struct Parameters {
         call<kernel>(a, typename Upto<sizeof...(P)>::type());
     }
     static const char* describe() {
-        static char text[16 * sizeof...(P) + 1];
+        GS_OURS static char text[16 * 64];
         char* p = text;
         ((p += sprintf(p, "%c%d%s ", Word<P>::letter, Word<P>::size, Word<P>::star)), ...);
         return text;

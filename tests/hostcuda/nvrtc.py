@@ -3,11 +3,11 @@
 import ctypes
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, Self
 
 # What CuPy 14 adds to the options it is given.
 CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
@@ -25,86 +25,80 @@ class Compiled:
     name: str  # mangled
     registers: int
     spilled: int  # bytes that found no register
-    stack: int  # bytes of local memory: arrays indexed at run time
-    shared: int  # bytes of static shared memory
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """libnvrtc of the package `nvidia-cuda-nvrtc-cu12`."""
+def library(cuda: int) -> ctypes.CDLL:
+    """libnvrtc of CUDA 12 or 13, from the packages `nvidia-cuda-nvrtc-cu12` and `nvidia-cuda-nvrtc`."""
+    place = {12: "cuda_nvrtc", 13: "cu13"}[cuda]
     found = importlib.util.find_spec("nvidia")
-    roots = found.submodule_search_locations or () if found else ()
-    paths = [p for root in roots for p in Path(root).glob("cuda_nvrtc/lib/libnvrtc.so.12")]
+    roots = (found and found.submodule_search_locations) or ()
+    paths = [p for root in roots for p in Path(root).glob(f"{place}/lib/libnvrtc.so.{cuda}")]
     if not paths:
-        raise NvrtcError("no libnvrtc: pip install nvidia-cuda-nvrtc-cu12")
+        raise NvrtcError(
+            f"no libnvrtc.so.{cuda}: pip install nvidia-cuda-nvrtc{'-cu12' if cuda == 12 else ''}"
+        )
     lib = ctypes.CDLL(str(paths[0]))
     lib.nvrtcGetErrorString.restype = ctypes.c_char_p
     return lib
 
 
-def _check(status: int, log: str = "") -> None:
-    if status:
-        raise NvrtcError(log or library().nvrtcGetErrorString(status).decode())
+class Program:
+    """A source on its way."""
 
+    def __init__(self, cuda: int, source: str) -> None:
+        self._lib, self._handle = library(cuda), ctypes.c_void_p()
+        self._call("CreateProgram", ctypes.byref(self._handle), source.encode(), b"kernels", 0, None, None)
 
-def architectures() -> tuple[int, ...]:
-    """What this NVRTC compiles for: 75 is sm_75."""
-    n = ctypes.c_int()
-    _check(library().nvrtcGetNumSupportedArchs(ctypes.byref(n)))
-    found = (ctypes.c_int * n.value)()
-    _check(library().nvrtcGetSupportedArchs(found))
-    return tuple(found)
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._lib.nvrtcDestroyProgram(ctypes.byref(self._handle))
 
-@contextmanager
-def _program(source: str) -> Iterator[ctypes.c_void_p]:
-    program = ctypes.c_void_p()
-    _check(library().nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels", 0, None, None))
-    try:
-        yield program
-    finally:
-        library().nvrtcDestroyProgram(ctypes.byref(program))
+    def _call(self, name: str, *arguments: Any) -> None:
+        if status := getattr(self._lib, f"nvrtc{name}")(*arguments):
+            raise NvrtcError(self._lib.nvrtcGetErrorString(status).decode())
 
+    def ask_for(self, name: str) -> None:
+        """Compile this kernel, a template's instance too."""
+        self._call("AddNameExpression", self._handle, name.encode())
 
-def _log(program: ctypes.c_void_p) -> str:
-    size = ctypes.c_size_t()
-    _check(library().nvrtcGetProgramLogSize(program, ctypes.byref(size)))
-    text = ctypes.create_string_buffer(size.value)
-    _check(library().nvrtcGetProgramLog(program, text))
-    return text.value.decode()
+    def compile(self, options: Sequence[str]) -> str:
+        """What the compiler says."""
+        argv = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
+        failed = self._lib.nvrtcCompileProgram(self._handle, len(options), argv)
+        size = ctypes.c_size_t()
+        self._call("GetProgramLogSize", self._handle, ctypes.byref(size))
+        text = ctypes.create_string_buffer(size.value)
+        self._call("GetProgramLog", self._handle, text)
+        if failed:
+            raise NvrtcError(text.value.decode())
+        return text.value.decode()
+
+    def mangled(self, name: str) -> str:
+        """What the machine code calls a kernel."""
+        found = ctypes.c_char_p()
+        self._call("GetLoweredName", self._handle, name.encode(), ctypes.byref(found))
+        return (found.value or b"").decode()
 
 
 def compile_for(
-    architecture: int, source: str, names: Iterable[str], options: Iterable[str]
+    cuda: int, architecture: int, source: str, names: Iterable[str], options: Iterable[str]
 ) -> tuple[dict[str, Compiled], str]:
-    """Each of `names` compiled, and what the compiler said beside that."""
-    with _program(source) as program:
+    """Each of `names` compiled by CUDA 12 or 13 for an architecture, 75 is sm_75; and other remarks."""
+    with Program(cuda, source) as program:
         for name in names:
-            _check(library().nvrtcAddNameExpression(program, name.encode()))
-        given = [*options, *CUPY_OPTIONS, f"-arch=sm_{architecture}", REPORT]
-        argv = (ctypes.c_char_p * len(given))(*(o.encode() for o in given))
-        status = library().nvrtcCompileProgram(program, len(given), argv)
-        log = _log(program)
-        _check(status, log)
+            program.ask_for(name)
+        log = program.compile([*options, *CUPY_OPTIONS, f"-arch=sm_{architecture}", REPORT])
         made = {c.name: c for c in reported(log)}
-        return {name: made[_lowered(program, name)] for name in names}, remarks(log)
-
-
-def _lowered(program: ctypes.c_void_p, name: str) -> str:
-    mangled = ctypes.c_char_p()
-    _check(library().nvrtcGetLoweredName(program, name.encode(), ctypes.byref(mangled)))
-    return (mangled.value or b"").decode()
+        return {name: made[program.mangled(name)] for name in names}, remarks(log)
 
 
 def reported(log: str) -> Iterator[Compiled]:
     """What ptxas says of every kernel."""
     for part in log.split("Compiling entry function '")[1:]:
-        numbers = (
-            r"Used (\d+) registers",
-            r"(\d+) bytes spill stores",
-            r"(\d+) bytes stack",
-            r"(\d+) bytes smem",
-        )
+        numbers = (r"Used (\d+) registers", r"(\d+) bytes spill stores")
         found = [re.search(pattern, part) for pattern in numbers]
         yield Compiled(part.split("'")[0], *(int(m[1]) if m else 0 for m in found))
 

@@ -1,6 +1,7 @@
 """The CPU runs kernels as a GPU would, and finds what a GPU would punish or silently get wrong."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -43,12 +44,14 @@ def test_threads_of_a_block_meet_at_barriers(host_cuda, kernel):
 
 def test_a_missing_barrier_shows_as_a_result_that_depends_on_the_order(host_cuda, kernel):
     row, found = host_cuda.arange(64, dtype=np.float32), []
-    for reverse in (False, True):
+    for reverse in (False, False, True):
         out = host_cuda.zeros(64, np.float32)
         with running(reverse=reverse):
             kernel(REVERSED_ROW.replace("BARRIER", ""))((1,), (64,), (row, out))
         found.append(out.get())
-    assert (found[0] != found[1]).any()
+    assert_array_equal(found[0], found[1])  # nothing is left of the launch before
+    assert_array_equal(np.isnan(found[0]), np.arange(64) < 32)
+    assert_array_equal(np.isnan(found[2]), np.arange(64) >= 32)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +75,20 @@ def test_a_divergent_barrier_is_named_and_the_next_launch_works(host_cuda, kerne
     assert a.get().all()
 
 
+def test_faults_leave_nothing_behind(host_cuda, kernel):
+    a, k = host_cuda.zeros(64, np.float32), kernel(one("if (t == 63) __trap(); __syncthreads();"))
+    for _ in range(40):  # 64 threads each that never end; a library has room for 1024
+        with pytest.raises(KernelFault):
+            k((1,), (64,), (a,))
+
+
 @pytest.mark.parametrize(
     ("guard", "index", "shared"),
     [
-        ("after", "a[n + t]", 0),
-        ("before", "a[-1 - t]", 0),
-        ("after", "s[n + t]", 0),
-        ("", "d[t + 4096]", 16384),
+        ("after", "a[63 + n]", 0),
+        ("before", "a[-n]", 0),
+        ("after", "s[63 + n]", 0),
+        ("", "d[4095 + n]", 16384),
     ],
     ids=["past the end", "before the start", "of a shared array", "of dynamic shared memory"],
 )
@@ -86,15 +96,16 @@ def test_an_index_outside_an_array_faults(host_cuda, kernel, guard, index, share
     a = host_cuda.zeros(64, np.float32)
     text = f"__shared__ float s[64]; GPUSEG_DYN_SHARED(float, d); s[t] = d ? 1 : 0; a[t] = {index};"
     run = kernel(one(text, "float* a, int n"))
-    with running(guard=guard), pytest.raises(KernelFault, match="outside a"):
-        run((1,), (1,), (a, np.int32(64)), shared_mem=shared)
-    run((1,), (1,), (a, np.int32(0)), shared_mem=20000)
+    with running(guard=guard):
+        run((1,), (1,), (a, np.int32(0)), shared_mem=shared)
+        with pytest.raises(KernelFault, match="outside a"):
+            run((1,), (1,), (a, np.int32(1)), shared_mem=shared)
 
 
-def test_guarded_arrays_come_back_and_views_of_one_array_stay_apart(host_cuda, kernel):
+def test_guarded_arrays_come_back_though_one_is_a_view_of_the_other(host_cuda, kernel):
     a = host_cuda.zeros((2, 8), np.float32)
     with running(guard="after"):
-        kernel(one("b[t] = a[t] + 1;", "const float* a, float* b"))((1,), (8,), (a[0], a[1]))
+        kernel(one("b[t] = a[t] + 1;", "float* b, const float* a"))((1,), (8,), (a[1], a))
     assert_array_equal(a.get(), [[0] * 8, [1] * 8])
 
 
@@ -151,6 +162,7 @@ WARP = {
     "__shfl_sync(~0u, t, t + 1, 8)": lambda t: t // 8 * 8 + (t + 1) % 8,
     "__shfl_xor_sync(~0u, t, 3)": lambda t: t ^ 3,
     "__shfl_up_sync(~0u, t, 2)": lambda t: np.where(t % 32 < 2, t, t - 2),
+    "__shfl_up_sync(~0u, t, 2, 8)": lambda t: np.where(t % 8 < 2, t, t - 2),
     "__shfl_down_sync(~0u, t, 2, 16)": lambda t: np.where(t % 16 > 13, t, t + 2),
     "__popc(__ballot_sync(~0u, t % 3 == 0))": lambda t: np.where(t < 32, 11, 11),
     "__any_sync(~0u, t == 40)": lambda t: t // 32,
@@ -207,7 +219,7 @@ NUMBERS = {
     "max(1, 2.5f) + min(3u, 2u) + max(-1, (long long)-3)": 3.5,
     'max(0.f, nanf(""))': 0,
     "__float2int_rn(2.5f) + 10 * __float2int_rz(-1.7f) + 100 * __float2int_ru(0.1f)": 92,
-    "__float2int_rn(3e9f) == 2147483647": 1,
+    "__float2int_rn(x * 3e9f) == 2147483647": 1,
     '__float2uint_rz(-1.f) + __float2int_rn(nanf(""))': 0,
     "__umulhi(1u << 31, 6u) + __mulhi(-1, 1)": 2,
     "__brev(1u) >> 31": 1,
@@ -227,6 +239,7 @@ def test_arithmetic_is_that_of_cuda(host_cuda, kernel):
     assert dict(zip(NUMBERS, a.get().tolist(), strict=True)) == NUMBERS
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only there the shim knows the switch")
 def test_subnormal_numbers_vanish_where_cupy_makes_them_vanish(host_cuda, kernel):
     a = host_cuda.zeros(2, np.float32)
     tiny = np.float32(1e-39)

@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 import gpuseg
+from gpuseg.backends import _kernels
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = {".py", ".typed", ".cu", ".cuh", ".yaml", ".png", ".tif", ".json", ".md", ".txt", ".toml", ".npz"}
@@ -30,9 +33,10 @@ def unpacked(wheel, tmp_path_factory):
 
 
 def versioned():
-    """Files of the package that belong in a wheel: all but caches and compiled code."""
+    """Files that belong in a wheel: those of the package but caches and compiled code, and the kernels."""
     files = [p.relative_to(ROOT) for p in (ROOT / "gpuseg").rglob("*") if p.is_file()]
-    return {p.as_posix() for p in files if "__pycache__" not in p.parts}
+    package = {p.as_posix() for p in files if "__pycache__" not in p.parts}
+    return package | {f"gpuseg/kernels/{p.name}" for p in (ROOT / "kernels").iterdir()}
 
 
 def test_the_wheel_is_for_any_platform(wheel):
@@ -66,6 +70,24 @@ def test_the_command_runs_from_the_wheel(unpacked):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(str(unpacked))
     assert "predict" in done.stdout
+
+
+def test_kernels_are_found_where_the_wheel_lies(unpacked):
+    code = f"import sys; sys.path.insert(0, {str(unpacked)!r}); from gpuseg.backends import _kernels; "
+    code += "print(_kernels.folder()); print(sum(len(_kernels.source(f)) for f in _kernels.INSTANCES))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        str(unpacked / "gpuseg" / "kernels"),
+        str(sum(len(_kernels.source(file)) for file in _kernels.INSTANCES)),
+    ]
+
+
+def test_the_source_archive_carries_what_tests_and_wheels_are_made_of(tmp_path):
+    (built,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path))
+    with tarfile.open(built) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "kernels").iterdir()} <= names
+    assert {"tests/hostcuda/fibers.h", "tests/hostcuda/device.h", "Makefile", "pyproject.toml"} <= names
 
 
 def test_pyproject_and_package_agree_on_the_version():

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gpuseg.axes import LETTERS
+from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import InputError, ResourceError
 from gpuseg.io import Kind, locate
 from gpuseg.io.faults import size
 from gpuseg.io.partial import LONGEST
-from gpuseg.model import uncertainty
 
 Source = Literal["proba", "planes", "labels"]
 DEFAULT_NAME = "{dataset_dir}/{nickname}_{result_type}.h5"
@@ -34,38 +33,28 @@ SHORTAGE = 1.05  # an estimate this much above the free space is refused: compre
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """All that is known of a tile, channels last: arrays (z, y, x, n), None where nobody asked for it."""
-
-    proba: NDArray[np.float32] | None
-    planes: NDArray[np.float32] | None
-    labels: NDArray[Any] | None
-    values: NDArray[Any]  # label value of each class
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """One row: the name ilastik gives it, what it is made from, how, and whether it lies in 0..1."""
 
     title: str  # {result_type} in file names
     kind: Kind
     source: Source
-    make: Callable[[Any, NDArray[Any]], NDArray[Any]]  # (source, label value of each class)
+    make: Callable[[Backend, Array], Array]  # from a tile of the source, channels last: (z, y, x, n)
     unit: bool = False
 
 
-def as_it_is(source: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+def as_it_is(b: Backend, source: Array) -> Array:
     return source
 
 
-def winners(proba: NDArray[np.float32], values: NDArray[Any]) -> NDArray[Any]:
-    """Label value of the most probable class, the first of equals: (z, y, x, 1)."""
-    return np.expand_dims(values[proba.argmax(-1)], -1)
+def winners(b: Backend, proba: Array) -> Array:
+    """Column of the most probable class, the first of equals: uint8 (z, y, x, 1)."""
+    return b.likeliest(proba)[..., None]
 
 
-def doubt(proba: NDArray[np.float32], values: NDArray[Any]) -> NDArray[np.float32]:
-    """1 less the lead of the likeliest class over the next: (z, y, x, 1) (SPEC 3)."""
-    return uncertainty(proba)[..., None]
+def doubt(b: Backend, proba: Array) -> Array:
+    """1 less the lead of the likeliest class over the next: float32 (z, y, x, 1) (SPEC 3)."""
+    return b.doubt(proba)[..., None]
 
 
 RESULTS: dict[str, Result] = {
@@ -95,11 +84,6 @@ def check_dtype(name: str) -> str:
     if name not in INTEGERS:
         raise InputError(f"unknown type {name!r}", hint=f"one of {', '.join(INTEGERS)}")
     return name
-
-
-def integer(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """0..1 stretched over an unsigned integer type and rounded half to even (SPEC 8.2)."""
-    return np.rint(np.float32(np.iinfo(dtype).max) * values).astype(dtype)
 
 
 def output_axes(axes: str, sizes: Mapping[str, int], format_name: str) -> str:

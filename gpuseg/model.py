@@ -207,20 +207,6 @@ class PixelModel:
         )
 
 
-def uncertainty(proba: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 less the lead of the likeliest class over the next, over the last axis; 0 if there is one class.
-
-    A pixel without any probability, where a mask is, has 1 (SPEC 3).
-
-    >>> uncertainty(np.array([[0.75, 0.25], [0.0, 0.0]], np.float32))
-    array([0.5, 1. ], dtype=float32)
-    """
-    if proba.shape[-1] == 1:
-        return np.zeros_like(proba[..., 0])
-    top = np.partition(proba, -2, axis=-1)
-    return np.asarray(1 - (top[..., -1] - top[..., -2]))
-
-
 def _arrays(forest: Forest) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(getattr(forest, name)) for name in ARRAYS}
 

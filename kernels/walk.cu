@@ -10,7 +10,7 @@ constexpr int THREADS = 256;
 
 /* Codes of the block's pixels go to shared memory first; floats are read where they lie. */
 template <class Packing>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 4)  // 64 registers: the compiler's own choice, 32, spills some
     walk_planes(const float* __restrict__ planes, long long count, int features, const typename Packing::Node* __restrict__ nodes,
                 int staged, const int* __restrict__ roots, int trees, const float* __restrict__ leaves, int classes,
                 const float* __restrict__ edges, int summed, float* __restrict__ out) {

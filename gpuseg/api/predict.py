@@ -52,6 +52,11 @@ class _Target:
     output: Output
     change: Change
 
+    @property
+    def scaled(self) -> np.dtype[Any] | None:
+        """Integers that 0..1 is stretched over, if it is."""
+        return self.output.dtype if RESULTS[self.result].unit and self.output.dtype.kind == "u" else None
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -218,14 +223,24 @@ def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegE
 
 
 def _predict_one(
-    backends: Sequence[Backend], job: _Job, path: str, progress: Callable[[int, int], None] | None, cancel: Event | None
+    backends: Sequence[Backend],
+    job: _Job,
+    path: str,
+    progress: Callable[[int, int], None] | None,
+    cancel: Event | None,
 ) -> tuple[str, ...]:
     image, said_by = job.open(path)
     with image, ExitStack() as stack:
         log.info("%s: %s", path, exports.axes_text(image.axes, image.shape, said_by))
         targets = job.targets(image)
         sinks = [
-            Sink(t.result, stack.enter_context(create_image(t.path, t.output)), t.output.axes, t.change)
+            Sink(
+                t.result,
+                stack.enter_context(create_image(t.path, t.output)),
+                t.output.axes,
+                t.change,
+                t.scaled,
+            )
             for t in targets
         ]
         labels = job.source.labels(path) if "labels" in job.results else None
@@ -253,7 +268,7 @@ def _storage(model: PixelModel, result: str, dtype: np.dtype[Any] | None) -> tup
     if RESULTS[result].kind == "labels":
         return (stored := exports.label_dtype([c.value for c in model.classes])), lambda v: v.astype(stored)
     if RESULTS[result].unit and dtype is not None:
-        return dtype, lambda v: exports.integer(v, dtype)
+        return dtype, lambda v: v
     return np.dtype(np.float32), lambda v: v
 
 

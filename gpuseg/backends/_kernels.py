@@ -21,6 +21,7 @@ INSTANCES: dict[str, tuple[str, ...]] = {  # file -> what may be launched from i
     "eigen": ("eigenvalues2", "eigenvalues3"),
     "walk": tuple(f"walk_planes<{p}>" for p in ("Coded", "Narrow", "Wide")),
     "classify2d": tuple(f"classify2d<{p}>" for p in ("Coded", "Narrow", "Wide")),
+    "answers": ("likeliest", "doubt", "stretch8", "stretch16"),
     "grow": ("grow", "gather_trees"),
 }
 BEHIND = {  # file -> the headers that stand in front of it

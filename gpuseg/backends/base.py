@@ -98,6 +98,15 @@ class Backend(Protocol):
     ) -> Array | None:
         """`forest_proba` of `bank` without ever storing the planes, or None: do it in two steps."""
 
+    def likeliest(self, proba: Array) -> Array:
+        """Column of the largest probability, the first of equals: uint8 (...) of float32 (..., classes)."""
+
+    def doubt(self, proba: Array) -> Array:
+        """1 less the lead of the largest probability over the next: float32 (...); 0 of a single class."""
+
+    def integers(self, values: Array, dtype: DTypeLike) -> Array:
+        """float32 of 0..1 stretched over uint8 or uint16, rounded half to even."""
+
     def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
         """All planes at single pixels, on the host: (n, features); where: (n, 3) z, y, x in `planes`."""
 

@@ -78,6 +78,18 @@ class ReferenceBackend:
     ) -> Array | None:
         return None
 
+    def likeliest(self, proba: Array) -> Array:
+        return proba.argmax(axis=-1).astype(np.uint8)
+
+    def doubt(self, proba: Array) -> Array:
+        if proba.shape[-1] == 1:
+            return np.zeros_like(proba[..., 0])
+        top = np.partition(proba, -2, axis=-1)
+        return 1 - (top[..., -1] - top[..., -2])
+
+    def integers(self, values: Array, dtype: DTypeLike) -> Array:
+        return np.rint(np.float32(np.iinfo(np.dtype(dtype)).max) * values).astype(dtype)
+
     def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
         return np.ascontiguousarray(planes[(slice(None), *where.T)].T)
 
@@ -136,6 +148,21 @@ class CpuBackend(ReferenceBackend):
         from gpuseg.backends._numba import grow
 
         return grow.grow(codes, target, how)
+
+    def likeliest(self, proba: Array) -> Array:
+        from gpuseg.backends._numba import answers
+
+        return answers.likeliest(proba)
+
+    def doubt(self, proba: Array) -> Array:
+        from gpuseg.backends._numba import answers
+
+        return answers.doubt(proba)
+
+    def integers(self, values: Array, dtype: DTypeLike) -> Array:
+        from gpuseg.backends._numba import answers
+
+        return answers.integers(values, np.dtype(dtype))
 
     def _pack(self, forest: ForestArrays, planes: int) -> "Packed":
         from gpuseg.backends._numba.walk import pack

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gpuseg.backends import plan, taps
-from gpuseg.backends._cuda import device, eigen, flat, grow
+from gpuseg.backends._cuda import answers, device, eigen, flat, grow
 from gpuseg.backends._cuda.bank import Bank
 from gpuseg.backends._cuda.forest import Packed, pack, walk_planes
 from gpuseg.backends._cuda.smoothing import gaussian
@@ -117,6 +117,18 @@ class CudaBackend:
                     self._walk(planes, packed, out[inside])
             return out
 
+    def likeliest(self, proba: Array) -> Array:
+        with self._at_work():
+            return answers.of_classes(self._xp, self._kernels, "likeliest", proba, np.uint8)
+
+    def doubt(self, proba: Array) -> Array:
+        with self._at_work():
+            return answers.of_classes(self._xp, self._kernels, "doubt", proba, np.float32)
+
+    def integers(self, values: Array, dtype: DTypeLike) -> Array:
+        with self._at_work():
+            return answers.integers(self._xp, self._kernels, values, np.dtype(dtype))
+
     def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
         with self._at_work():
             at = self._xp.asarray(np.ascontiguousarray(where.T))
@@ -194,9 +206,8 @@ class CudaBackend:
         """Bytes of dynamic shared memory that a block of classify2d can have."""
         return int(self._here().attributes["MaxSharedMemoryPerBlockOptin"]) - flat.STATIC
 
-
     def _scratch(self) -> int:
-        """Bytes for intermediate planes; asking the driver takes longer than a small tile, so not every time."""
+        """Bytes for intermediate planes; the driver is not asked each time: small tiles are done sooner."""
         if not self._scratch_bytes:
             self._scratch_bytes = max(2**20, min(SCRATCH, self.free() // 4))
         return self._scratch_bytes

@@ -1,6 +1,7 @@
 """A tile that does not fit on the device: in halves, and at last on the CPU."""
 
 import logging
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -16,7 +17,10 @@ from gpuseg.tiles import Region, grown, within
 
 log = logging.getLogger(__name__)
 LEAST = 2**14  # pixels: less than this on the device, and the CPU is as fast
-Answers = tuple[Array | None, Array | None]  # probabilities (z, y, x, classes), planes (features, z, y, x)
+# Of a backend, probabilities (z, y, x, classes) and planes (features, z, y, x), each None unless asked for;
+# what it makes has the axes z, y, x in front, and stays on the backend.
+Make = Callable[[Backend, Any, Any], Array]
+PROBABILITIES: Sequence[Make] = (lambda b, proba, planes: proba,)
 
 
 class TileRunner:
@@ -27,13 +31,15 @@ class TileRunner:
         b: Backend,
         selection: Selection,
         forest: ForestArrays,
+        makes: Sequence[Make] = PROBABILITIES,
         *,
         proba: bool = True,
         planes: bool = False,
     ) -> None:
+        """makes: what is wanted of a tile; proba, planes: from which of the two, or both, it is made."""
         self.backend = b
-        self._selection, self._forest = selection, forest
-        self._proba, self._planes = proba, planes  # one of them, or both
+        self._selection, self._forest, self._makes = selection, forest, makes
+        self._proba, self._planes = proba, planes
         self._most: int | None = None  # pixels that fit
 
     def upload(self, pixels: NDArray[Any]) -> Array | None:
@@ -43,8 +49,8 @@ class TileRunner:
         except DeviceMemoryError:
             return None
 
-    def run(self, pixels: NDArray[Any], image: Array | None, core: Region) -> Answers:
-        """Probabilities and planes of `core`, each None unless asked for; on the device if all went well.
+    def run(self, pixels: NDArray[Any], image: Array | None, core: Region) -> list[Array]:
+        """What is wanted of `core`, on the backend, or on the host where it did not fit there.
 
         pixels: the tile on the host, any real type; image: what `upload` made of it.
         """
@@ -55,7 +61,7 @@ class TileRunner:
                 self._smaller(core, e)
         return self._parts(pixels, core)
 
-    def _parts(self, pixels: NDArray[Any], core: Region) -> Answers:
+    def _parts(self, pixels: NDArray[Any], core: Region) -> list[Array]:
         """The two halves of `core`, each with its own halo, on the host."""
         if self._most is None or _size(core) <= self._most:
             try:
@@ -75,29 +81,24 @@ class TileRunner:
             part = tuple(half if a == axis else core[a] for a in range(3))
             read = grown(part, halo, pixels.shape[1:])
             found.append(self._parts(pixels[(slice(None), *read)], within(part, read)))
-        proba, planes = zip(*found, strict=True)
-        return (
-            np.concatenate(proba, axis) if self._proba else None,
-            np.concatenate(planes, axis + 1) if self._planes else None,
-        )
+        return [np.concatenate(parts, axis) for parts in zip(*found, strict=True)]
 
     def _smaller(self, core: Region, error: DeviceMemoryError) -> None:
         self.backend.release()
         self._most = max(1, _size(core) // 2)
         log.warning("%s; going on in smaller tiles", error.problem)
 
-    def _on_host(self, b: Backend, image: Array, core: Region) -> Answers:
-        proba, planes = self._answers(b, image, core)
-        return (
-            None if proba is None else b.to_numpy(proba),
-            None if planes is None else b.to_numpy(planes),
-        )
+    def _on_host(self, b: Backend, image: Array, core: Region) -> list[Array]:
+        return [b.to_numpy(made) for made in self._answers(b, image, core)]
 
-    def _answers(self, b: Backend, image: Array, core: Region) -> Answers:
-        if not self._planes:
-            return probabilities(b, image, self._selection, self._forest, core), None
-        stack = feature_stack(b, image, self._selection, core)
-        return (b.forest_proba(stack, self._forest) if self._proba else None), stack
+    def _answers(self, b: Backend, image: Array, core: Region) -> list[Array]:
+        proba = planes = None
+        if self._planes:
+            planes = feature_stack(b, image, self._selection, core)
+            proba = b.forest_proba(planes, self._forest) if self._proba else None
+        else:
+            proba = probabilities(b, image, self._selection, self._forest, core)
+        return [make(b, proba, planes) for make in self._makes]
 
 
 def _size(region: Region) -> int:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from gpuseg.axes import SPACE, reorder, sizes
 from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import Cancelled, InputError
-from gpuseg.export import RESULTS, Block, Source
-from gpuseg.features.tiled import Answers, TileRunner
+from gpuseg.export import RESULTS, Source
+from gpuseg.features.tiled import Make, TileRunner
 from gpuseg.io.base import Image, ImageWriter
 from gpuseg.model import PixelModel
 from gpuseg.tiles import Region, Tile, tile_size, tiles
@@ -36,6 +36,7 @@ class Sink:
     writer: ImageWriter
     axes: str
     change: Callable[[NDArray[Any]], NDArray[Any]]
+    scaled: np.dtype[Any] | None = None  # integers that 0..1 is stretched over
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +62,23 @@ def stream(
     InputError where pixels are NaN or infinite.
     """
     needs = {RESULTS[s.result].source for s in sinks}
+    computed = [s for s in sinks if RESULTS[s.result].source != "labels"]
+    makes = [maker(s) for s in computed]
     work = list(plan(backends[0], image, model, needs))
     values = np.array([c.value for c in model.classes])
     values = values.astype(np.min_scalar_type(values.max(initial=0)))
 
-    def write(item: _Work, answers: Answers, b: Backend) -> None:
-        proba, planes = (None if a is None else b.to_numpy(a) for a in answers)
+    def write(item: _Work, made: Sequence[Array], b: Backend) -> None:
+        for sink, answer in zip(computed, made, strict=True):
+            tile = b.to_numpy(answer)
+            put(sink, item, values[tile] if sink.result == "segmentation" else tile)
         painted = None if labels is None else labels(item.t, item.tile.core)[..., None]
-        block = Block(proba, None if planes is None else np.moveaxis(planes, 0, -1), painted, values)
-        for sink in sinks:
-            put(sink, item, block)
+        for sink in (s for s in sinks if s not in computed):
+            put(sink, item, painted)
 
     with ExitStack() as threads:
         reader = threads.enter_context(ThreadPoolExecutor(1, "read"))  # files are read by one thread
-        lanes = [_Lane(b, image, model, needs, reader, threads) for b in backends]
+        lanes = [_Lane(b, image, model, needs, makes, reader, threads) for b in backends]
         writer = threads.enter_context(ThreadPoolExecutor(1, "write"))
         started = (lanes[i % len(lanes)].start(item) for i, item in enumerate(work))
         flight = deque(islice(started, len(lanes) + 1))
@@ -104,18 +108,19 @@ class _Lane:
         image: Image,
         model: PixelModel,
         needs: set[Source],
+        makes: Sequence[Make],
         reader: ThreadPoolExecutor,
         threads: ExitStack,
     ) -> None:
         self.backend, self._image, self._reading = b, image, reader
         self._runner = TileRunner(
-            b, model.selection, model.forest, proba="proba" in needs, planes="planes" in needs
+            b, model.selection, model.forest, makes, proba="proba" in needs, planes="planes" in needs
         )
-        self._idle = not needs & {"proba", "planes"}
+        self._idle = not makes
         self._computing = threads.enter_context(ThreadPoolExecutor(1, "compute"))
 
-    def start(self, item: _Work) -> Future[Answers]:
-        """Probabilities and planes of a tile, when they are there."""
+    def start(self, item: _Work) -> Future[list[Array]]:
+        """What sinks want of a tile, when it is there."""
         read = self._reading.submit(self._read, item)
         return self._computing.submit(lambda: self._compute(read, item))
 
@@ -125,9 +130,9 @@ class _Lane:
         pixels = read_pixels(self._image, item.t, item.tile.read)
         return pixels, self._runner.upload(pixels)
 
-    def _compute(self, read: Future[Any], item: _Work) -> Answers:
+    def _compute(self, read: Future[Any], item: _Work) -> list[Array]:
         if (found := read.result()) is None:
-            return None, None
+            return []
         pixels, image = found
         return self._runner.run(pixels, image, item.tile.inside)
 
@@ -175,8 +180,18 @@ def _place(axes: str, t: int, region: Region) -> tuple[slice, ...]:
     return tuple(known.get(a, slice(None)) for a in axes)
 
 
-def put(sink: Sink, item: _Work, block: Block) -> None:
-    """Make the sink's result of a block and write it where it belongs."""
+def maker(sink: Sink) -> Make:
+    """How the sink's result is made of a tile, on the backend that computed it."""
     result = RESULTS[sink.result]
-    made = sink.change(result.make(getattr(block, result.source), block.values))
-    sink.writer.write(_place(sink.axes, item.t, item.tile.core), reorder(made[None], "tzyxc", sink.axes))
+
+    def make(b: Backend, proba: Any, planes: Any) -> Array:
+        made = result.make(b, proba if result.source == "proba" else planes.transpose(1, 2, 3, 0))
+        return made if sink.scaled is None else b.integers(made, sink.scaled)
+
+    return make
+
+
+def put(sink: Sink, item: _Work, made: Any) -> None:
+    """Write a result of a tile, (z, y, x, n), where it belongs."""
+    region = _place(sink.axes, item.t, item.tile.core)
+    sink.writer.write(region, reorder(sink.change(made)[None], "tzyxc", sink.axes))

@@ -138,7 +138,7 @@ class Painter:
                 self._drop_planes()
         part = self._part(frame, tile.read)
         runner = TileRunner(self.b, model.selection, model.forest)
-        proba, _ = runner.run(part, runner.upload(part), tile.inside)
+        (proba,) = runner.run(part, runner.upload(part), tile.inside)
         return self.b.to_numpy(proba)
 
     def _drop_planes(self) -> None:

@@ -75,7 +75,7 @@ def test_tiled_equals_whole(tmp_path, monkeypatch, axes, shape, in_2d, small_ima
         np.testing.assert_array_equal(pick["features"], planes)
         np.testing.assert_array_equal(pick["probabilities"], proba)
         np.testing.assert_array_equal(pick["segmentation"][..., 0], 1 + proba.argmax(-1))
-        np.testing.assert_array_equal(pick["uncertainty"], export.doubt(proba, np.arange(1, 3)))
+        np.testing.assert_array_equal(pick["uncertainty"], export.doubt(CPU, proba))
 
 
 def test_slices_and_time_points_know_nothing_of_each_other(tmp_path, monkeypatch, small_image, small_model):

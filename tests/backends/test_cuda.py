@@ -296,8 +296,7 @@ def test_pieces_cover_a_region_in_order():
 # Memory
 
 
-def runner(b, selection, forest, **wanted):
-    return TileRunner(b, selection, forest, **wanted)
+BOTH = (lambda b, proba, planes: proba, lambda b, proba, planes: planes.transpose(1, 2, 3, 0))
 
 
 def test_what_does_not_fit_is_halved_and_said(host_cuda, caplog):
@@ -307,10 +306,10 @@ def test_what_does_not_fit_is_halved_and_said(host_cuda, caplog):
     core = tuple(slice(0, n) for n in pixels.shape[1:])
     expected = CPU.forest_proba(feature_stack(CPU, pixels, selection), forest)
     host_cuda.limit_bytes = 150_000  # the image alone has 176,000
-    work = TileRunner(b, selection, forest, planes=True)
+    work = TileRunner(b, selection, forest, BOTH, planes=True)
     made, planes = work.run(pixels, work.upload(pixels), core)
     assert_array_equal(b.to_numpy(made), expected)
-    assert_array_equal(b.to_numpy(planes), feature_stack(CPU, pixels, selection))
+    assert_array_equal(np.moveaxis(b.to_numpy(planes), -1, 0), feature_stack(CPU, pixels, selection))
     assert "going on in smaller tiles" in caplog.text
     caplog.clear()
     proba_alone = TileRunner(b, selection, forest)
@@ -325,7 +324,7 @@ def test_what_does_not_fit_at_all_is_computed_on_the_cpu_and_said(host_cuda, cap
     forest = certain(random_forest(selection.count(1, 1)))
     host_cuda.limit_bytes = 1000
     work = TileRunner(b, selection, forest)
-    made, _ = work.run(pixels, work.upload(pixels), tuple(slice(0, n) for n in pixels.shape[1:]))
+    (made,) = work.run(pixels, work.upload(pixels), tuple(slice(0, n) for n in pixels.shape[1:]))
     assert_array_equal(made, CPU.forest_proba(feature_stack(CPU, pixels, selection), forest))
     assert "computing them on the CPU" in caplog.text
 
@@ -457,3 +456,20 @@ def test_tables_of_old_selections_are_dropped(host_cuda):
 
 def test_reach_is_that_of_the_widest_filter():
     assert max(f.halo(1.0) for f in FILTERS.values()) == bank.REACH
+
+
+# What is made of probabilities
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 9, 255])
+def test_answers_are_those_of_the_definition(fast, classes):
+    rng = np.random.default_rng(classes)
+    proba = (rng.integers(0, 5, (2, 33, 41, classes)) / 4).astype(np.float32)  # many equals
+    meaning = ReferenceBackend()
+    assert_array_equal(fast.likeliest(proba), meaning.likeliest(proba))
+    assert_array_equal(fast.doubt(proba), meaning.doubt(proba))
+    values = rng.random((3, 50, 47, 2)).astype(np.float32)
+    values.ravel()[:256] = np.arange(256) / np.float32(255) + np.float32(0.5 / 255)
+    for dtype in ("uint8", "uint16"):
+        assert fast.integers(values[..., 0], dtype).dtype == dtype
+        assert_array_equal(fast.integers(values, dtype), meaning.integers(values, dtype))

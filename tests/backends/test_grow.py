@@ -127,11 +127,16 @@ def test_splits_are_as_good_as_scikit_learns(seed) -> None:
 
 
 def test_a_split_that_gains_nothing_is_taken() -> None:
-    """Exclusive or: no first split lowers the impurity, and the tree is pure all the same."""
-    codes = np.array([[0, 0, 9, 9], [0, 9, 0, 9]], np.uint8).repeat(64, axis=1)
-    target = np.array([0, 1, 1, 0], np.uint8).repeat(64)
-    tree = ReferenceBackend().grow(codes, target, Growth(2, 1, 2, 3))
-    assert (np.count_nonzero(tree.counts[tree.feature < 0], axis=1) == 1).all()
+    """Exclusive or, each row drawn once: either split of the root leaves the impurity as it is."""
+    codes, target = np.array([[0, 0, 9, 9], [0, 9, 0, 9]], np.uint8), np.array([0, 1, 1, 0], np.uint8)
+    keys = {s: _reference_grow.draw(_reference_grow.mix(s), 0) for s in range(200)}
+    even = [s for s, key in keys.items() if (_reference_grow.drawn(key, 4) == 1).all()]
+    assert len(even) > 10
+    for seed in even:
+        tree = ReferenceBackend().grow(codes, target, Growth(2, 1, 2, seed))
+        root = _reference_grow.draw(keys[seed], _reference_grow.ROOT)
+        assert tree.feature[0] == _reference_grow._drawn_features(root, 2, 2)[0]
+        assert (np.count_nonzero(tree.counts, axis=1) == [2, 2, 2, 1, 1, 1, 1]).all()
 
 
 def test_features_that_divide_are_found_among_many_that_do_not() -> None:

@@ -20,7 +20,7 @@ from gpuseg.backends import get_backend
 from gpuseg.errors import FileError, InputError, ModelError, ModelMismatchError, ResourceError, ShapeError
 from gpuseg.features.selection import Selection
 from gpuseg.forests.arrays import Forest, Tree, float32_threshold
-from gpuseg.model import PixelModel, class_color, label_classes, uncertainty
+from gpuseg.model import PixelModel, class_color, label_classes
 
 FIELDS = ("feature", "threshold", "left", "roots", "leaves")
 MUTANTS = 5000
@@ -133,12 +133,6 @@ def test_colours_are_distinct() -> None:
     colors = [class_color(v) for v in range(256)]
     assert len(set(colors)) == 256
     assert all(0 <= c <= 255 for color in colors for c in color)
-
-
-def test_uncertainty_is_the_lead_of_the_first_over_the_second() -> None:
-    proba = np.float32([[0.25, 0.5, 0.25], [0, 0, 1], [0, 0, 0]])
-    assert uncertainty(proba).tolist() == [0.75, 0, 1]
-    assert uncertainty(proba[:, :1]).tolist() == [0, 0, 0]
 
 
 # Writing

@@ -67,7 +67,7 @@ def _value_bytes(packing: str, features: int) -> int:
 def pack(xp: Any, forest: ForestArrays, most: int) -> Packed:
     """The smallest packing that holds the forest, on a device whose blocks have so much shared memory."""
     tree, order = by_depth(forest)
-    feature, threshold = forest.feature[order], forest.threshold[order]
+    feature, threshold = forest.feature[order].astype(np.int64), forest.threshold[order]
     inner = feature >= 0
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))

@@ -24,7 +24,8 @@ class ForestExam:
     fields = ("feature", "threshold", "left", "roots", "leaves")
 
     def train(self, rows: NDArray[Any], labels: NDArray[Any], **settings: Any) -> Trained:
-        return get_trainer(self.forest)(rows, labels, **({"trees": 20, "seed": 3} | settings))
+        how: dict[str, Any] = {"trees": 20, "seed": 3, "backend": "auto"}
+        return get_trainer(self.forest)(rows, labels, **(how | settings))
 
     def data(self, count: int = 200) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Three features, of which the first tells label 5 from label 2."""

@@ -11,6 +11,7 @@ from gpuseg.axes import reorder, sizes
 from gpuseg.errors import InputError, LabelError, ShapeError
 from gpuseg.export import axes_text
 from gpuseg.features.selection import Selection
+from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.io import open_image
 from gpuseg.model import PixelModel
 
@@ -29,6 +30,7 @@ def train(
     names: Sequence[str] = (),
     axes: str | None = None,
     label_axes: str | None = None,
+    forest: str = DEFAULT,
     seed: int = 0,
     trees: int = 100,
     folds: int = 5,
@@ -39,6 +41,7 @@ def train(
 
     labels: integers, 0 unlabelled, of the image's shape without channels. names: of the classes 1, 2, ...
     features: "all" that fit, a `Selection`, `{filter: sigmas}` or a TOML file. output: `.gpuseg` to write.
+    forest: who trains, a name in `gpuseg.forests.TRAINERS`.
     folds: of a cross-validation that keeps whole strokes out, told in `model.provenance`; 0 for none.
     The same files and seed give the same model, whatever the order of images and the number of threads.
 
@@ -47,10 +50,13 @@ def train(
     from gpuseg.pixel import learn
 
     pairs = _pairs(images, labels, output)
+    get_trainer(forest)  # there is one, before anything is read
     scribbled = [s for i, at in pairs if len((s := _scribbled(i, at, axes, label_axes)).labels)]
     known = {value: name for value, name in enumerate(names, 1) if name}
     try:
-        model = learn(scribbled, features, names=known, trees=trees, seed=seed, backend=backend)
+        model = learn(
+            scribbled, features, names=known, forest=forest, trees=trees, seed=seed, backend=backend
+        )
     except LabelError as error:
         raise error.at(", ".join(at for _, at in pairs)) from error
     if folds:

@@ -6,12 +6,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuseg.cli import console
-from gpuseg.cli.options import Axes, Backend, Quiet
+from gpuseg.cli.options import Axes, Backend, Quiet, checked
+from gpuseg.forests import DEFAULT, TRAINERS, get_trainer
 
 if TYPE_CHECKING:
     from gpuseg.model import PixelModel
 
 MOST = 5  # features listed
+
+
+def _trainer(name: str) -> str:
+    if name not in TRAINERS:  # perhaps another package's: looking for it takes a while
+        get_trainer(name)
+    return name
+
+
+Forest = Annotated[
+    str,
+    typer.Option(
+        "--forest",
+        metavar="NAME",
+        callback=checked(_trainer),
+        help=f"Who trains the forest: {', '.join(TRAINERS)}.",
+    ),
+]
 
 
 def train(
@@ -39,6 +57,7 @@ def train(
     axes: Axes = None,
     label_axes: Annotated[str | None, typer.Option("--label-axes", help="Axes of the label files.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed and data, same model.")] = 0,
+    forest: Forest = DEFAULT,
     trees: Annotated[int, typer.Option("--trees", min=1, help="Trees of the forest.")] = 100,
     folds: Annotated[
         int,
@@ -60,6 +79,7 @@ def train(
             names=[n.strip() for n in names.split(",")] if names else (),
             axes=axes,
             label_axes=label_axes,
+            forest=forest,
             seed=seed,
             trees=trees,
             folds=folds,

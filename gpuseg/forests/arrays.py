@@ -58,7 +58,7 @@ class Forest:
         first = start[inner] + 1 + 2 * rank
         place = start.copy()  # of roots; every other node is some node's child
         place[children] = np.concatenate([first, first + 1])
-        table, rows = _shared(proba[feature < 0].astype(np.float32))
+        table, rows = shared_rows(proba[feature < 0].astype(np.float32))
         target = np.empty(len(feature), np.int64)
         target[inner], target[feature < 0] = first, rows
 
@@ -82,7 +82,7 @@ class Forest:
             raise ModelError(f"forests of different (features, classes) cannot be joined: {sorted(kinds)}")
         nodes = np.cumsum([0, *(len(f.feature) for f in forests)])
         rows = np.cumsum([0, *(len(f.leaves) for f in forests)])
-        table, row = _shared(np.concatenate([f.leaves for f in forests]))
+        table, row = shared_rows(np.concatenate([f.leaves for f in forests]))
         left = [
             np.where(f.feature >= 0, f.left + n, row[r + np.where(f.feature < 0, f.left, 0)])
             for f, n, r in zip(forests, nodes[:-1], rows[:-1], strict=True)
@@ -206,7 +206,7 @@ def _check_ways(ways: NDArray[np.intp]) -> None:
         raise ModelError(f"forest: node {node} is reached in {ways[node]} ways, each must be in one")
 
 
-def _shared(proba: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+def shared_rows(proba: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Distinct rows of a leaf table, certain ones first (row k: class k for sure), and each one's row."""
     # Almost all leaves of a fully grown forest are certain; sorting those too would cost 20 times as much.
     classes = proba.shape[1]

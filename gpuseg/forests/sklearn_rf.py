@@ -32,11 +32,13 @@ def train(
     trees: int = 100,
     seed: int = 0,
     threads: int | None = None,
+    backend: str = "auto",
 ) -> Trained:
     """A forest grown to purity on bootstrap samples, sqrt(features) columns tried at each node.
 
     rows: float32 (n, features), finite; labels: integers (n,), at least two classes.
-    threads: None, or -1 as scikit-learn has it, for all cores. Row order and threads change nothing.
+    threads: None, or -1 as scikit-learn has it, for all cores. Row order and threads change nothing, and
+    neither does the backend: scikit-learn knows the CPU only.
     LabelError, InputError.
 
     >>> trained = train(np.array([[0.0], [1.0], [2.0], [3.0]], np.float32), np.array([1, 1, 2, 2]))

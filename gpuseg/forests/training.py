@@ -35,7 +35,8 @@ class Trained:
 class Trainer(Protocol):
     """Learn a forest from feature rows, float32 (n, features), and integer labels (n,).
 
-    The order of rows and the number of threads change nothing. LabelError where nothing can be learned.
+    The order of rows and the number of threads change nothing. `backend` names the one that computed the
+    features: a trainer may grow its trees there, or ignore it. LabelError where nothing can be learned.
     """
 
     def __call__(
@@ -46,6 +47,7 @@ class Trainer(Protocol):
         trees: int = ...,
         seed: int = ...,
         threads: int | None = ...,
+        backend: str = ...,
     ) -> Trained: ...
 
 

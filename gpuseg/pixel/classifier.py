@@ -11,9 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.axes import reorder
 from gpuseg.backends import get_backend
+from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import InputError, LabelError
+from gpuseg.forests import DEFAULT
 from gpuseg.forests.validation import Validation
-from gpuseg.model import PixelModel, uncertainty
+from gpuseg.model import PixelModel
 from gpuseg.pixel.images import PLACE, Picture, scribbled, several
 from gpuseg.pixel.learning import Features, blocks, held_out, learn
 
@@ -30,8 +32,8 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     n_estimators, random_state, n_jobs : trees, seed (an integer from 0 to 2**32 - 1, never None), threads to
         train with (None or -1 for all).
         The seed decides the model; threads and the order of images and scribbles do not.
-    forest : who trains it, a name in `gpuseg.forests.TRAINERS`.
-    backend : what computes features and probabilities: "auto", "cpu", ...
+    forest : who trains it, a name in `gpuseg.forests.TRAINERS`: "hist" is our own, "sklearn" scikit-learn's.
+    backend : what computes features, "hist" forests and probabilities: "auto", "cpu", ...
 
     Attributes
     ----------
@@ -60,7 +62,7 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         axes: str | None = None,
         n_estimators: int = 100,
         random_state: int = 0,
-        forest: str = "sklearn",
+        forest: str = DEFAULT,
         backend: str = "auto",
         n_jobs: int | None = None,
     ) -> None:
@@ -101,11 +103,11 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Probability of each class: float32 (*image without c, classes)."""
         picture = self._picture(X)
-        return self._fill(picture, (len(self.classes_),), np.dtype(np.float32), lambda proba: proba)
+        return self._fill(picture, (len(self.classes_),), np.dtype(np.float32), lambda b, proba: proba)
 
     def uncertainty(self, X: Any) -> NDArray[np.float32]:
         """1 less the lead of the likeliest class over the next: float32 (*image without c), 0 to 1."""
-        return self._fill(self._picture(X), (), np.dtype(np.float32), uncertainty)
+        return self._fill(self._picture(X), (), np.dtype(np.float32), lambda b, proba: b.doubt(proba))
 
     def score(self, X: Any, y: Any) -> float:
         """Share of the labelled pixels of `y`, given as for `fit`, that are predicted right."""
@@ -190,18 +192,19 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _values(self, picture: Picture) -> NDArray[Any]:
         values = self.classes_.astype(np.min_scalar_type(int(self.classes_[-1])))
-        return self._fill(picture, (), values.dtype, lambda proba: values[proba.argmax(axis=-1)])
+        found = self._fill(picture, (), np.dtype(np.uint8), lambda b, proba: b.likeliest(proba))
+        return np.asarray(values[found])
 
     def _fill(
         self,
         picture: Picture,
         tail: tuple[int, ...],
         dtype: np.dtype[Any],
-        make: Callable[[NDArray[np.float32]], NDArray[Any]],
+        make: Callable[[Backend, Array], Array],
     ) -> NDArray[Any]:
-        """`make(probabilities)` of every pixel, axes in the order of the image, `tail` last."""
+        """`make(backend, probabilities)` of every pixel, axes in the order of the image, `tail` last."""
         out = np.empty((*(picture.sizes[a] for a in picture.places), *(tail or (1,))), dtype)
         view = reorder(out, picture.places + "c", PLACE + "c")
-        for t, core, proba in blocks(get_backend(self.backend), self.model_, picture):
-            view[t][core] = make(proba).reshape(*proba.shape[:-1], -1)
+        for t, core, made in blocks(get_backend(self.backend), self.model_, picture, make):
+            view[t][core] = made.reshape(*(s.stop - s.start for s in core), -1)
         return out if tail else out[..., 0]

@@ -1,6 +1,7 @@
 """From scribbled images to a model, and from a model and an image to probabilities."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 from gpuseg import __version__
 from gpuseg.axes import SPACE
 from gpuseg.backends import get_backend
-from gpuseg.backends.base import Backend
+from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import InputError, LabelError, ModelMismatchError, ShapeError
 from gpuseg.features.selection import Selection
-from gpuseg.features.stack import features_at, probabilities
-from gpuseg.forests import get_trainer
+from gpuseg.features.stack import features_at
+from gpuseg.features.tiled import TileRunner
+from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.forests.training import Trained, check_labels
 from gpuseg.forests.validation import Validation, cross_validate, strokes
 from gpuseg.model import PixelModel, label_classes
@@ -30,7 +32,7 @@ def learn(
     features: Features = "all",
     *,
     names: Mapping[int, str] | None = None,
-    forest: str = "sklearn",
+    forest: str = DEFAULT,
     trees: int = 100,
     seed: int = 0,
     threads: int | None = None,
@@ -41,10 +43,37 @@ def learn(
     names: of label values. The order of images changes no more than `axes`, which are the first one's.
     Its provenance holds what training told: label counts, out-of-bag accuracy, importances, versions.
     """
-    _check_seed(seed)
+    check_seed(seed)
     selection = choose_features(features, images)
-    rows, labels = feature_rows(images, selection, get_backend(backend))
-    trained = get_trainer(forest)(rows, labels, trees=trees, seed=seed, threads=threads)
+    rows, _ = feature_rows(images, selection, get_backend(backend))
+    return teach(
+        images,
+        selection,
+        rows,
+        names=names,
+        forest=forest,
+        trees=trees,
+        seed=seed,
+        threads=threads,
+        backend=backend,
+    )
+
+
+def teach(
+    images: Sequence[Scribbled],
+    selection: Selection,
+    rows: NDArray[np.float32],
+    *,
+    names: Mapping[int, str] | None = None,
+    forest: str = DEFAULT,
+    trees: int = 100,
+    seed: int = 0,
+    threads: int | None = None,
+    backend: str = "auto",
+) -> PixelModel:
+    """`learn` from feature rows that are at hand, in the order of the scribbles."""
+    labels = np.concatenate([i.labels for i in images])
+    trained = get_trainer(forest)(rows, labels, trees=trees, seed=seed, threads=threads, backend=backend)
     first = images[0].picture
     return PixelModel(
         selection=selection,
@@ -62,21 +91,21 @@ def held_out(
     features: Features = "all",
     *,
     folds: int = 5,
-    forest: str = "sklearn",
+    forest: str = DEFAULT,
     trees: int = 100,
     seed: int = 0,
     threads: int | None = None,
     backend: str = "auto",
 ) -> Validation:
     """What strokes (touching pixels of one label) are taken for by forests that did not learn from them."""
-    _check_seed(seed)
+    check_seed(seed)
     rows, labels = feature_rows(images, choose_features(features, images), get_backend(backend))
     where = [np.column_stack([np.full(len(i.where), k), i.where]) for k, i in enumerate(images)]
     return cross_validate(
         rows,
         labels,
         strokes(np.concatenate(where), labels),
-        get_trainer(forest),
+        partial(get_trainer(forest), backend=backend),
         folds=folds,
         trees=trees,
         seed=seed,
@@ -128,22 +157,26 @@ def feature_rows(
         for t in np.unique(image.where[:, 0]):
             now = image.where[:, 0] == t
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is named below
-                part = features_at(b, image.picture.pixels[t], selection, image.where[now, 1:])
-            if not np.isfinite(part).all():
-                image.picture.check_finite(image.picture.pixels[t])
-                raise InputError(
-                    f"{image.picture.name}: features of labelled pixels are beyond float32",
-                    hint="divide the image by its largest value",
-                )
-            mine[now] = part
+                mine[now] = features_at(b, image.picture.pixels[t], selection, image.where[now, 1:])
+            check_features(image.picture, int(t), mine[now])
         rows.append(mine)
     return np.concatenate(rows), labels
 
 
+def check_features(picture: Picture, t: int, rows: NDArray[np.float32]) -> None:
+    """InputError that says what is wrong with the image, unless features of labelled pixels are finite."""
+    if not np.isfinite(rows).all():
+        picture.check_finite(picture.pixels[t])
+        raise InputError(
+            f"{picture.name}: features of labelled pixels are beyond float32",
+            hint="divide the image by its largest value",
+        )
+
+
 def blocks(
-    b: Backend, model: PixelModel, picture: Picture
-) -> Iterator[tuple[int, Region, NDArray[np.float32]]]:
-    """Probabilities (z, y, x, classes) tile by tile: time point, region (zyx), values.
+    b: Backend, model: PixelModel, picture: Picture, make: Callable[[Backend, Array], Array]
+) -> Iterator[tuple[int, Region, NDArray[Any]]]:
+    """What `make` makes of probabilities (z, y, x, classes), tile by tile: time point, region (zyx), values.
 
     Memory grows with neither the image nor its channels. ModelMismatchError, ShapeError, InputError for NaN.
     """
@@ -152,19 +185,24 @@ def blocks(
     halo = model.selection.halo(shape[0])
     values = picture.sizes["c"] + len(model.classes)  # of each pixel, read and answered
     size = tile_size(shape, halo, b.room(values))
-    for t, image in enumerate(picture.pixels):
-        for tile in tiles(shape, size, halo):
-            with np.errstate(over="ignore"):
-                part = np.ascontiguousarray(image[(slice(None), *tile.read)], np.float32)
-            picture.check_finite(part)
-            proba = probabilities(b, b.asarray(part), model.selection, model.forest, tile.inside)
-            yield t, tile.core, b.to_numpy(proba)
+    runner = TileRunner(b, model.selection, model.forest, [lambda b, proba, _: make(b, proba)])
+    try:
+        for t, image in enumerate(picture.pixels):
+            for tile in tiles(shape, size, halo):
+                with np.errstate(over="ignore"):
+                    part = np.ascontiguousarray(image[(slice(None), *tile.read)], np.float32)
+                picture.check_finite(part)
+                (made,) = runner.run(part, runner.upload(part), tile.inside)
+                yield t, tile.core, b.to_numpy(made)
+    finally:
+        b.release()
 
 
-def _check_seed(seed: Any) -> None:
+def check_seed(seed: Any, name: str = "random_state") -> None:
+    """InputError unless it is one."""
     if not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
         raise InputError(
-            f"random_state = {seed!r}: an integer from 0 to {MAX_SEED} is needed",
+            f"{name} = {seed!r}: an integer from 0 to {MAX_SEED} is needed",
             hint="the same strokes and seed give the same model: choose one, for example 0",
         )
 

@@ -57,7 +57,7 @@ def test_fitted_attributes_tell_what_was_learned(fitted: PixelClassifier) -> Non
     assert fitted.oob_confusion_.shape == (2, 2)
     told = fitted.model_.provenance["training"]
     assert told["labels"] == {"2": 81, "7": 81}
-    assert (told["trees"], told["seed"], told["images"], told["forest"]) == (10, 0, 1, "sklearn")
+    assert (told["trees"], told["seed"], told["images"], told["forest"]) == (10, 0, 1, "hist")
 
 
 def test_probabilities_segmentation_and_uncertainty_agree(fitted: PixelClassifier) -> None:

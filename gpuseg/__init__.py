@@ -10,7 +10,7 @@ Names load on first use, so that `import gpuseg` costs nothing and touches no GP
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "PixelClassifier": "gpuseg.pixel",

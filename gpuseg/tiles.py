@@ -7,6 +7,8 @@ from math import prod
 
 Region = tuple[slice, ...]
 LEAST = 32  # no edge of a tile is shorter, unless the image is
+ENOUGH = 2**22  # pixels that keep every processor busy
+LITTLE = 1.1  # pixels read for one that is wanted
 
 
 def grown(core: Region, by: Sequence[int], shape: Sequence[int]) -> Region:
@@ -51,7 +53,9 @@ def tile_at(place: Sequence[int], shape: Sequence[int], size: Sequence[int], hal
 def tile_size(shape: Sequence[int], halo: Sequence[int], pixels: int) -> tuple[int, ...]:
     """The tile of at most `pixels` that reads least beyond itself.
 
-    Edges are powers of two or the whole axis, so that tiles fall on the chunks of stored images.
+    Edges are powers of two or the whole axis, so that tiles fall on the chunks of stored images. Tiles of
+    more than ENOUGH pixels are taken only where smaller ones would read much beyond themselves: of several
+    tiles one is read and one is written while another is computed.
     """
 
     def edges(n: int, h: int) -> list[int]:
@@ -62,7 +66,8 @@ def tile_size(shape: Sequence[int], halo: Sequence[int], pixels: int) -> tuple[i
 
     choice = list(product(*map(edges, shape, halo)))
     fitting = [s for s in choice if prod(s) <= pixels] or choice[:1]
-    return min(fitting, key=lambda s: (cost(s), -prod(s)))
+    small = [s for s in fitting if prod(s) <= ENOUGH and cost(s) <= LITTLE]
+    return min(small or fitting, key=lambda s: (cost(s), -prod(s)))
 
 
 def pieces(core: Region, pixels: int) -> Iterator[Region]:

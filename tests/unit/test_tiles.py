@@ -91,3 +91,14 @@ def test_what_is_read_beyond_the_tile_is_least():
 
 def test_where_little_is_allowed_a_tile_still_has_an_edge():
     assert tile_size((1, 4096, 4096), (0, 38, 38), 1) == (1, LEAST, LEAST)
+
+
+def test_tiles_are_no_larger_than_they_need_be():
+    assert tile_size((1, 8192, 8192), (0, 38, 38), 2**26) == (1, 2048, 2048)
+    assert tile_size((1, 8192, 8192), (0, 0, 0), 2**26) == tile_size((1, 8192, 8192), (0, 0, 0), 2**22)
+
+
+def test_tiles_of_volumes_are_large_where_halos_are():
+    halo = (38, 38, 38)
+    assert np.prod(tile_size((512, 512, 512), halo, 2**26)) == 2**26
+    assert np.prod(tile_size((512, 512, 512), (2, 2, 2), 2**26)) <= 2**22

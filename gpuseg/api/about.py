@@ -134,10 +134,16 @@ def _memory() -> str:
 
 
 def _backend(name: str) -> str:
+    """Whether it is ready, what "auto" takes, and why."""
     try:
-        return f"{get_backend(name).name}, ready"
+        found = get_backend(name).name
     except GpusegError as error:
         return error.problem
+    if name != "auto":
+        return f"{found}, ready"
+    if os.environ.get("GPUSEG_BACKEND"):
+        return f"{found}, as GPUSEG_BACKEND says"
+    return f"{found}, because {_backend('cuda')}" if found == "cpu" else f"{found}, because a GPU answers"
 
 
 def _gpus() -> dict[str, Any] | str:

@@ -60,6 +60,33 @@ def test_what_is_no_model_cannot_be_described(tmp_path):
         api.info(tmp_path / "a.gpuseg")
 
 
+def test_the_doctor_lists_gpus_and_what_auto_takes(host_cuda, monkeypatch):
+    monkeypatch.delenv("GPUSEG_BACKEND", raising=False)
+    host_cuda.devices = 2
+    facts = api.doctor()
+    assert facts["backends"] == {
+        "auto": "cuda, because a GPU answers",
+        "cpu": "cpu, ready",
+        "cuda": "cuda, ready",
+    }
+    assert list(facts["gpus"]) == ["cuda:0", "cuda:1"]
+    card = facts["gpus"]["cuda:1"]
+    assert card["compute capability"] == "9.0"
+    assert card["memory"].endswith("GiB free of 80.0 GiB")
+    assert set(card) == {"name", "compute capability", "multiprocessors", "memory", "driver", "CUDA"}
+    json.dumps(facts)
+
+
+def test_the_doctor_says_why_no_gpu_is_taken(host_cuda, monkeypatch):
+    monkeypatch.delenv("GPUSEG_BACKEND", raising=False)
+    host_cuda.devices = 0
+    facts = api.doctor()
+    assert facts["backends"]["auto"].startswith("cpu, because CuPy is installed but finds no usable GPU")
+    assert facts["gpus"] == facts["backends"]["cuda"]
+    monkeypatch.setenv("GPUSEG_BACKEND", "cpu")
+    assert api.doctor()["backends"]["auto"] == "cpu, as GPUSEG_BACKEND says"
+
+
 def test_the_doctor_tells_versions_and_backends(monkeypatch):
     monkeypatch.setenv("GPUSEG_BACKEND", "abacus")
     facts = api.doctor()

@@ -44,6 +44,8 @@ def test_without_arguments_help_is_shown(gpuseg, command):
         ["predict", "m.gpuseg", "a.png", "-o", "x.docx"],
         ["predict", "m.gpuseg", "a.png", "--axes", "yxy"],
         ["predict", "m.gpuseg", "a.png", "--dtype", "int8"],
+        ["predict", "m.gpuseg", "a.png", "--backend", "cuda:x"],
+        ["predict", "m.gpuseg", "a.png", "--gpu-memory", "lots"],
         ["train", "--image", "a.png"],
         ["train", "--image", "a.png", "--labels", "b.png", "-o", "m.gpuseg", "--trees", "0"],
         ["segment", "a.png"],
@@ -63,9 +65,12 @@ def test_training_tells_what_was_learned(gpuseg, here):
     done = gpuseg("train", *files, "--names", "ground, cell", "--trees", 5, "-o", "new.gpuseg")
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[:3] == [
+    assert lines[:2] == [
         "cells.png: 60 x 80, axes yx (from the file)",
         "scribbles.png: 60 x 80, axes yx (from the file)",
+    ]
+    assert lines[2].startswith("computing on the ")
+    assert lines[3:4] == [
         "new.gpuseg: model of 2 classes, 4 features",
     ]
     assert "painted pixels: ground 50, cell 50" in lines
@@ -117,7 +122,9 @@ def test_the_seed_decides_the_model(gpuseg, here):
 def test_predicting_prints_a_line_for_each_output(gpuseg, here):
     done = gpuseg("predict", "cells.gpuseg", "cells.png", "-e", "probabilities", "-e", "segmentation")
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines() == [
+    first, *lines = done.stdout.splitlines()
+    assert first.startswith("computing on the ")
+    assert lines == [
         "cells.png: 60 x 80, axes yx (from the file)",
         "cells_Probabilities.h5: probabilities, 60 x 80 x 2 yxc, float32",
         "cells_Simple Segmentation.h5: simple segmentation, 60 x 80 x 1 yxc, uint8",

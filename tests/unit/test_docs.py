@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import gpuseg
+from gpuseg import backends
 from gpuseg.features.filters import FILTERS
 from gpuseg.features.selection import Selection
 from gpuseg.forests import TRAINERS
@@ -81,6 +82,7 @@ def run_console(block: Block, capsys: pytest.CaptureFixture[str], monkeypatch: p
         program, *arguments = shlex.split(command, comments=True)
         assert program == "gpuseg", f"{command}: only gpuseg is run here; say `not run: ...` above the block"
         monkeypatch.setattr(sys, "argv", ["gpuseg", *arguments])
+        backends._auto.cache_clear()  # each command is a process of its own, which says what it computes on
         capsys.readouterr()
         code = 0
         try:

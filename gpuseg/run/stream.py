@@ -1,6 +1,6 @@
 """One image of any size, in tiles: the next is read and the last is written while one is computed.
 
-At no time are there more than two tiles of pixels and three of results for each backend, whatever the size of
+At no time are there more than two tiles of pixels and two of results for each backend, whatever the size of
 the image.
 """
 
@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
-from threading import Event
+from threading import Event, Semaphore
 from typing import Any
 
 import numpy as np
@@ -75,14 +75,17 @@ def stream(
         painted = None if labels is None else labels(item.t, item.tile.core)[..., None]
         for sink in (s for s in sinks if s not in computed):
             put(sink, item, painted)
+        room.release()
 
     with ExitStack() as threads:
+        room = Semaphore(len(backends) + 1)  # results that wait to be written, or are made or written
         reader = threads.enter_context(ThreadPoolExecutor(1, "read"))  # files are read by one thread
-        lanes = [_Lane(b, image, model, needs, makes, reader, threads) for b in backends]
+        lanes = [_Lane(b, image, model, needs, makes, reader, room, threads) for b in backends]
         writer = threads.enter_context(ThreadPoolExecutor(1, "write"))
         started = (lanes[i % len(lanes)].start(item) for i, item in enumerate(work))
         flight = deque(islice(started, len(lanes) + 1))
         threads.callback(lambda: [future.cancel() for future in flight])
+        threads.callback(room.release, len(work))  # nobody waits for it when the run ends early
         behind: Future[None] = writer.submit(lambda: None)
         for done, item in enumerate(work):
             if progress is not None:
@@ -110,9 +113,10 @@ class _Lane:
         needs: set[Source],
         makes: Sequence[Make],
         reader: ThreadPoolExecutor,
+        room: Semaphore,
         threads: ExitStack,
     ) -> None:
-        self.backend, self._image, self._reading = b, image, reader
+        self.backend, self._image, self._reading, self._room = b, image, reader, room
         self._runner = TileRunner(
             b, model.selection, model.forest, makes, proba="proba" in needs, planes="planes" in needs
         )
@@ -131,7 +135,9 @@ class _Lane:
         return pixels, self._runner.upload(pixels)
 
     def _compute(self, read: Future[Any], item: _Work) -> list[Array]:
-        if (found := read.result()) is None:
+        found = read.result()
+        self._room.acquire()
+        if found is None:
             return []
         pixels, image = found
         return self._runner.run(pixels, image, item.tile.inside)

@@ -1,37 +1,36 @@
 /* From pre-smoothed planes to probabilities: the feature planes of a tile live and die in shared memory.
 
    in    smooth, taps, planes, frame, slices, y0, x0, height, width: as filters2d.cu; the forest: as walk.cu
-         features: planes that the forest may ask for, the first ones of the stack
+         kept: planes that the forest may ask for, the first ones of the stack
    out   out (slices, height, width, classes)
    cost  reads 4 B a pixel and scale, writes 4 B a class; filters about 1000 operations a pixel (49 planes, halo
          included), binning 8 steps a plane, then about 14 instructions a node visited, which is most of the time
    host  gpuseg/backends/_cuda/flat.py */
 
-constexpr int TX = 32, TY = 8, THREADS = TX * TY;  // a thread answers for the pixel whose features it computes
+constexpr int TX = 32, TY = PIXELS / TX;  // a thread answers for the pixel whose features it computes
 
 template <class Packing>
-__global__ void __launch_bounds__(THREADS, 4)  // 64 registers: with fewer, some would be spilled
+__global__ void __launch_bounds__(PIXELS, 4)  // 64 registers: with fewer, some would be spilled
     classify2d(const float* __restrict__ smooth, int steps, const float* __restrict__ taps, const int* __restrict__ planes,
-               const int* __restrict__ frame, int slices, int y0, int x0, int height, int width, int features,
+               const int* __restrict__ frame, int slices, int y0, int x0, int height, int width, int kept,
                const typename Packing::Node* __restrict__ nodes, int staged, const int* __restrict__ roots, int trees,
                const float* __restrict__ leaves, int classes, const float* __restrict__ edges, int summed,
                float* __restrict__ out) {
     GPUSEG_DYN_SHARED(unsigned, memory);
     __shared__ Tile<TX, TY> tile;
-    typedef typename Packing::Node Node;
-    constexpr bool CODED = sizeof(typename Packing::Value) == 1;
+    constexpr bool CODED = sizeof(typename Packing::Node) == 4;
     const int tid = threadIdx.x;
-    const Trees<Packing> forest = {nodes, roots, trees, leaves, classes, edges};
+    const Trees<Packing> forest = {nodes, roots, trees, leaves, classes};
     const Frame f = framed(frame);
-    Node* kept = (Node*)memory;
-    for (int i = tid; i < staged; i += THREADS) kept[i] = nodes[i];
-    unsigned* numbers = memory + staged * (sizeof(Node) / 4);
-    float* sums = (float*)(numbers + (CODED ? (features + 3) / 4 : features) * THREADS) + tid;
+    float* sums = (float*)(memory + (CODED ? (kept + 3) / 4 : kept) * PIXELS) + tid;
+    unsigned* near = memory + ((CODED ? (kept + 3) / 4 : kept) + summed * classes) * PIXELS;
     Values<Packing> values;
-    values.edges = edges;
-    values.pixels = THREADS;
-    if constexpr (CODED) values.bytes = (unsigned char*)numbers;
-    else values.numbers = (float*)numbers;
+    if constexpr (CODED) {
+        for (int i = tid; i < staged; i += PIXELS) near[i] = nodes[i];  // filter_tile waits for all threads
+        values = {(unsigned char*)memory, edges};
+    } else {
+        values = {(float*)memory};
+    }
 
     const int beside = (width + TX - 1) / TX, down = (height + TY - 1) / TY;
     for (long long at = blockIdx.x; at < (long long)slices * down * beside; at += gridDim.x) {
@@ -39,12 +38,18 @@ __global__ void __launch_bounds__(THREADS, 4)  // 64 registers: with fewer, some
         for (int step = 0; step < steps; ++step) {
             const float* __restrict__ plane = smooth + ((long long)step * slices + z) * f.rows * f.columns;
             filter_tile(tile, plane, f, y0 + y, x0 + x, taps + step * 3 * TAPS, planes + step * 6,
-                        [=](int p, int r, int c, float value) { if (p < features) values.put(p, r * TX + c, value); });
+                        [=](int p, int r, int c, float value) { if (p < kept) values.put(p, r * TX + c, value); });
         }
         const int row = y + tid / TX, column = x + tid % TX;
-        if (row < height && column < width) {
-            float* to = out + (((long long)z * height + row) * width + column) * classes;
-            answer_pixel(forest, staged ? kept : nullptr, [=](int f) { return values.at(f, tid); }, summed ? sums : nullptr, THREADS, to);
+        if (row >= height || column >= width) continue;
+        float* to = out + (((long long)z * height + row) * width + column) * classes;
+        const auto value = [=](typename Packing::Node n) { return values.at(n, tid); };
+        if constexpr (CODED) {
+            if (staged) {
+                answer_pixel(forest, Near<Packing>{near}, value, sums, summed, to);
+                continue;
+            }
         }
+        answer_pixel(forest, Far<Packing>{nodes}, value, sums, summed, to);
     }
 }

@@ -12,6 +12,9 @@ __device__ __forceinline__ int mirror(int i, int n) {
     return i < n ? i : period - i;
 }
 
+/* As mirror, at little cost inside. */
+__device__ __forceinline__ int fold(int i, int n) { return (unsigned)i < (unsigned)n ? i : mirror(i, n); }
+
 /* Five symmetric and antisymmetric taps. near, far: what stands one and two samples away, added or subtracted.
    The order of operations is that of the CPU (backends/_numba/bank2d.py): both give the same bits. */
 __device__ __forceinline__ float even(float here, float near, float far, float k0, float k1, float k2) {

@@ -24,9 +24,6 @@ constexpr int GAUSS = 0, LAPLACE = 1, GRADIENT = 2, DIFFERENCE = 3, TENSOR = 4, 
 constexpr int PRODUCTS = 6;  // zz zy zx yy yx xx
 constexpr unsigned ALL = 0xffffffffu;
 
-/* As mirror, at little cost inside the image. */
-__device__ __forceinline__ int fold(int i, int n) { return (unsigned)i < (unsigned)n ? i : mirror(i, n); }
-
 __device__ __forceinline__ bool outside(int i, int n) { return (unsigned)i >= (unsigned)n; }
 
 /* The last five rows of a value. */

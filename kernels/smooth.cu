@@ -11,7 +11,6 @@
 constexpr int RUN = 8;    // neighbours along the filtered axis that a thread answers for
 constexpr int LANES = 32;
 constexpr int WARPS = 8;  // of a block
-constexpr int STAGED = 11264;  // floats of shared memory; beyond, samples come from device memory
 
 /* RUN filtered samples around sample(0): sample(i) stands i places after the first one. */
 template <class Sample>
@@ -38,22 +37,23 @@ __device__ __forceinline__ void weigh(Sample sample, const float* __restrict__ t
 }
 
 /* Filter along an axis that others lie inside of: y, or z. Arrays are (outer, axis, inner).
-   `side` is 1 for even kernels and -1 for odd ones; first: place along the axis of the first answer of `count`.
+   `side` is 1 for even kernels and -1 for odd ones; first: place along the axis of the first answer of `count`;
+   room: floats of dynamic shared memory, where a step's samples are kept if they fit.
    A block answers for WARPS * RUN places of 32 neighbouring columns. grid: columns of all outer ones, places, steps. */
 __global__ void smooth_across(const float* __restrict__ in, const int* __restrict__ which, long long stride,
                               float* __restrict__ out, const float* __restrict__ taps, const int* __restrict__ begin,
-                              float side, int outer, int size, long long inner, int first, int count) {
-    __shared__ float tile[STAGED];
+                              float side, int outer, int size, long long inner, int first, int count, int room) {
+    GPUSEG_DYN_SHARED(float, tile);
     const int lane = threadIdx.x, warp = threadIdx.y;
     const int step = blockIdx.z, across = (int)((inner + LANES - 1) / LANES), o = blockIdx.x / across;
     const long long column = (long long)(blockIdx.x % across) * LANES + lane;
     const int start = blockIdx.y * WARPS * RUN, mine = start + warp * RUN;
     const int radius = begin[step + 1] - begin[step] - 1, rows = WARPS * RUN + 2 * radius;
     const float* __restrict__ source = in + which[step] * stride + (long long)o * size * inner + column;
-    const bool staged = rows * LANES <= STAGED;
+    const bool staged = rows * LANES <= room;
     if (staged && column < inner)
         for (int i = warp; i < rows; i += WARPS)
-            tile[i * LANES + lane] = source[mirror(first + start + i - radius, size) * inner];
+            tile[i * LANES + lane] = source[fold(first + start + i - radius, size) * inner];
     __syncthreads();
     if (column >= inner || mine >= count) return;
     float sum[RUN];
@@ -61,7 +61,7 @@ __global__ void smooth_across(const float* __restrict__ in, const int* __restric
         const float* __restrict__ here = tile + (warp * RUN + radius) * LANES + lane;
         weigh([=](int i) { return here[i * LANES]; }, taps + begin[step], radius, side, sum);
     } else {
-        weigh([=](int i) { return source[mirror(first + mine + i, size) * inner]; }, taps + begin[step], radius, side, sum);
+        weigh([=](int i) { return source[fold(first + mine + i, size) * inner]; }, taps + begin[step], radius, side, sum);
     }
     float* __restrict__ to = out + (((long long)step * outer + o) * count + mine) * inner + column;
 #pragma unroll
@@ -70,30 +70,29 @@ __global__ void smooth_across(const float* __restrict__ in, const int* __restric
 }
 
 /* Filter along rows: arrays are (rows, size), answers (rows, count). A warp answers for 32 * RUN places of a row.
-   grid: places of all groups of rows, 1, steps. */
+   room: floats of dynamic shared memory for each warp. grid: places of all groups of rows, 1, steps. */
 __global__ void smooth_along(const float* __restrict__ in, const int* __restrict__ which, long long stride,
                              float* __restrict__ out, const float* __restrict__ taps, const int* __restrict__ begin,
-                             float side, int rows, int size, int first, int count) {
-    __shared__ float tile[STAGED];
-    constexpr int OWN = STAGED / WARPS;
+                             float side, int rows, int size, int first, int count, int room) {
+    GPUSEG_DYN_SHARED(float, tile);
     const int lane = threadIdx.x, warp = threadIdx.y, step = blockIdx.z;
     const int along = (count + LANES * RUN - 1) / (LANES * RUN);
     const int row = blockIdx.x / along * WARPS + warp, start = blockIdx.x % along * LANES * RUN;
     if (row >= rows) return;  // whole warps; rows of a block share nothing
     const int radius = begin[step + 1] - begin[step] - 1, length = LANES * RUN + 2 * radius;
     const float* __restrict__ source = in + which[step] * stride + (long long)row * size;
-    float* own = tile + warp * OWN;
-    const bool staged = length + length / 32 < OWN;
+    float* own = tile + warp * room;
+    const bool staged = length + length / 32 < room;
     // One place is left out after every 32: lanes, RUN places apart, then read from different banks.
     if (staged)
-        for (int i = lane; i < length; i += LANES) own[i + i / 32] = source[mirror(first + start + i - radius, size)];
+        for (int i = lane; i < length; i += LANES) own[i + i / 32] = source[fold(first + start + i - radius, size)];
     __syncwarp();
     float sum[RUN];
     const int mine = lane * RUN;
     if (staged) {
         weigh([=](int i) { i += mine + radius; return own[i + i / 32]; }, taps + begin[step], radius, side, sum);
     } else {
-        weigh([=](int i) { return source[mirror(first + start + mine + i, size)]; }, taps + begin[step], radius, side, sum);
+        weigh([=](int i) { return source[fold(first + start + mine + i, size)]; }, taps + begin[step], radius, side, sum);
     }
     __syncwarp();
 #pragma unroll

@@ -35,6 +35,18 @@ struct Tile {
 /* The tile whose first pixel is (y, x) of the image. What no wanted pixel sees may be beyond the plane: anything goes. */
 template <int TX, int TY>
 __device__ void load_tile(Tile<TX, TY>& s, const float* __restrict__ plane, const Frame& f, int y, int x) {
+    const int top = y - REACH - f.top, left = x - REACH - f.left;  // of the tile, in the plane
+    const bool inside = top >= 0 && left >= 0 && top + TY + 6 <= f.rows && left + TX + 6 <= f.columns &&
+                        y >= REACH && x >= REACH && y + TY + REACH <= f.height && x + TX + REACH <= f.width;
+    if (inside) {  // most tiles: no mirror, and several loads under way at once
+        const float* __restrict__ from = plane + (long long)top * f.columns + left;
+#pragma unroll 6
+        for (int i = threadIdx.x; i < (TY + 6) * (TX + 6); i += blockDim.x) {
+            const int r = i / (TX + 6), c = i % (TX + 6);
+            s.plane[r][c] = from[r * f.columns + c];
+        }
+        return;
+    }
     for (int i = threadIdx.x; i < (TY + 6) * (TX + 6); i += blockDim.x) {
         const int r = i / (TX + 6), c = i % (TX + 6);
         const int row = min(max(mirror(y - REACH + r, f.height) - f.top, 0), f.rows - 1);
@@ -68,34 +80,39 @@ __device__ __forceinline__ float odd_at(const float* __restrict__ p, const float
     return odd(p[1] - p[-1], p[2] - p[-2], k[0], k[1]);
 }
 
-/* From the lines to the planes of every pixel but those of the tensor: emit(plane, row, column, value). */
+/* From the lines to the planes of every pixel but those of the tensor: emit(plane, row, column, value). A loop for each
+   group of filters: the taps of one stay in registers, those of all would not. */
 template <int TX, int TY, class Emit>
 __device__ void along_rows(const Tile<TX, TY>& s, const float* __restrict__ t, const int* __restrict__ planes, Emit emit) {
-    for (int i = threadIdx.x; i < TX * TY; i += blockDim.x) {
-        const int r = i / TX, c = i % TX;
-        const float *smooth = &s.lines[0][r][c + 2], *first = &s.lines[1][r][c + 2], *second = &s.lines[2][r][c + 2];
-        if (planes[GAUSS] >= 0 || planes[DIFFERENCE] >= 0) {
-            const float gauss = even_at(smooth, t);
-            if (planes[GAUSS] >= 0) emit(planes[GAUSS], r, c, gauss);
-            if (planes[DIFFERENCE] >= 0) {
+    const int gauss = planes[GAUSS], difference = planes[DIFFERENCE], gradient = planes[GRADIENT];
+    const int laplace = planes[LAPLACE], hessian = planes[HESSIAN];
+    if (gauss >= 0 || difference >= 0)
+        for (int i = threadIdx.x; i < TX * TY; i += blockDim.x) {
+            const int r = i / TX, c = i % TX;
+            const float smooth = even_at(&s.lines[0][r][c + 2], t);
+            if (gauss >= 0) emit(gauss, r, c, smooth);
+            if (difference >= 0) {
                 const float* p = &s.lines[3][r][c + 2];
-                emit(planes[DIFFERENCE], r, c, gauss - fmaf(t[9], p[1] + p[-1], t[8] * p[0]));
+                emit(difference, r, c, smooth - fmaf(t[9], p[1] + p[-1], t[8] * p[0]));
             }
         }
-        if (planes[GRADIENT] >= 0) {
-            const float gx = odd_at(smooth, t + 3), gy = even_at(first, t);
-            emit(planes[GRADIENT], r, c, sqrtf(fmaf(gx, gx, gy * gy)));
+    if (gradient >= 0)
+        for (int i = threadIdx.x; i < TX * TY; i += blockDim.x) {
+            const int r = i / TX, c = i % TX;
+            const float gx = odd_at(&s.lines[0][r][c + 2], t + 3), gy = even_at(&s.lines[1][r][c + 2], t);
+            emit(gradient, r, c, sqrtf(fmaf(gx, gx, gy * gy)));
         }
-        if (planes[LAPLACE] >= 0 || planes[HESSIAN] >= 0) {
-            const float xx = even_at(smooth, t + 5), yy = even_at(second, t);
-            if (planes[LAPLACE] >= 0) emit(planes[LAPLACE], r, c, xx + yy);
-            if (planes[HESSIAN] >= 0) {
-                const float2 e = eigen2(xx, odd_at(first, t + 3), yy);
-                emit(planes[HESSIAN], r, c, e.x);
-                emit(planes[HESSIAN] + 1, r, c, e.y);
+    if (laplace >= 0 || hessian >= 0)
+        for (int i = threadIdx.x; i < TX * TY; i += blockDim.x) {
+            const int r = i / TX, c = i % TX;
+            const float xx = even_at(&s.lines[0][r][c + 2], t + 5), yy = even_at(&s.lines[2][r][c + 2], t);
+            if (laplace >= 0) emit(laplace, r, c, xx + yy);
+            if (hessian >= 0) {
+                const float2 e = eigen2(xx, odd_at(&s.lines[1][r][c + 2], t + 3), yy);
+                emit(hessian, r, c, e.x);
+                emit(hessian + 1, r, c, e.y);
             }
         }
-    }
 }
 
 /* gx*gx, gx*gy, gy*gy with two pixels around the tile. Outside of the image they are those of the mirrored pixel: the

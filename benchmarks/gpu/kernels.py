@@ -21,7 +21,7 @@ def measure(cupy: Any, backend: Backend, size: Size) -> Iterator[Row | Skip]:
         yield from _image(stage.flat(cupy, backend, "texture", side, size), size)
         _release(cupy, backend)
     many = replace(size, labelled=MANY * size.labelled)
-    yield from _walks(stage.flat(cupy, backend, "texture", size.flat[0], many), size)
+    yield from _walks(stage.flat(cupy, backend, "texture", size.flat[0], many, exact=True), size)
     for packing in ("walk_planes<Wide>", "classify2d<Wide>"):
         yield Skip("kernels", packing, packing, "for trees of more than 131,000 leaves; scribbles grow none")
     for side in size.deep:

@@ -12,6 +12,7 @@ from benchmarks.gpu.size import Size
 from gpuseg.backends.base import Array, Backend
 from gpuseg.features.selection import Selection
 from gpuseg.features.stack import feature_stack, probabilities
+from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.forests.arrays import Forest
 
 SAMPLE = 4096  # pixels that visits are counted on
@@ -63,10 +64,13 @@ class Stage:
         return visits(self.forest, self.backend.rows(planes, where))
 
 
-def flat(cupy: Any, backend: Backend, kind: str, side: int, size: Size) -> Stage:
-    """Photographs side by side, with scribbles on "texture" or on "intensity"."""
+def flat(cupy: Any, backend: Backend, kind: str, side: int, size: Size, *, exact: bool = False) -> Stage:
+    """Photographs side by side, with scribbles on "texture" or on "intensity".
+
+    exact: a forest of scikit-learn's, with more thresholds than codes tell apart; else the default one.
+    """
     made = scene.flat(kind, measure.Size(side=side, labelled=size.labelled))
-    return _staged(cupy, replace(made, backend=backend), size)
+    return _staged(cupy, replace(made, backend=backend), size, exact)
 
 
 def deep(cupy: Any, backend: Backend, side: int, size: Size) -> Stage:
@@ -100,8 +104,11 @@ def visits(forest: Forest, rows: NDArray[np.float32]) -> float:
     return met / len(rows)
 
 
-def _staged(cupy: Any, made: scene.Scene, size: Size) -> Stage:
-    forest, _ = scene.forests(made.rows(), made.labels, size.trees)
+def _staged(cupy: Any, made: scene.Scene, size: Size, exact: bool = False) -> Stage:
+    if exact:
+        forest, _ = scene.forests(made.rows(), made.labels, size.trees)
+    else:
+        forest = get_trainer(DEFAULT)(made.rows(), made.labels, trees=size.trees, backend="cpu").forest
     return Stage(cupy, made, made.backend.asarray(made.image), forest)
 
 

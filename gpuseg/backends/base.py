@@ -6,7 +6,7 @@ shapes     image   float32 (c, z, y, x); a plane or volume inside it is (y, x) o
 borders    mirrored without repeating the edge sample (index -1 -> 1), the array's edge
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +28,23 @@ class Job:
     smooth: Sigmas  # pre-smoothing, window SMOOTH_WINDOW
     sigma: Sigmas  # the filters themselves, window FILTER_WINDOW
     planes: tuple[tuple[str, int], ...]  # (filter id, its first plane in the stack)
+
+
+SUMS = {  # name of region sums -> dtype, shape, meaning; axes in the order z, y, x
+    "count": "int64 (n,): pixels",
+    "box": "int64 (n, 3, 2): least and largest coordinate",
+    "center": "int64 (n, 3): sum of coordinates",
+    "scatter": "int64 (n, 6): sums of products of coordinates zz zy zx yy yx xx",
+    "third": "float64 (n, 10): of coordinates about the centroid: zzz zzy zzx zyy zyx zxx yyy yyx yxx xxx",
+    "fourth": "float64 (n, 15): likewise, products of four in that order",
+    "extremes": "float32 (n, c, 2): least and largest value",
+    "extreme_places": "int64 (n, c, 2, 3): where they are, the first in scan order",
+    "sum": "float64 (n, c): of values",
+    "moments": "float64 (n, c, 3): sums of (value - mean) to the powers 2, 3, 4",
+    "covariance": "float64 (n, c, c): sums of products of (value - mean) of two channels",
+    "histogram": "int64 (n, c, 64): values in equal bins over `ranges`, the largest in the last bin",
+    "weighted": "float64 (n, c, 9): sums of value * coordinate (3), of value * product of coordinates (6)",
+}
 
 
 class ForestArrays(Protocol):
@@ -106,6 +123,30 @@ class Backend(Protocol):
 
     def integers(self, values: Array, dtype: DTypeLike) -> Array:
         """float32 of 0..1 stretched over uint8 or uint16, rounded half to even."""
+
+    def components(self, image: Array, connectivity: int = 1) -> tuple[Array, int]:
+        """Connected components of equal non-zero value: int32 (z, y, x), and how many there are.
+
+        Numbered from 1 in scan order (x fastest) of their first pixels. image: bool or integers (z, y, x).
+        connectivity: neighbours share a face (1), also an edge (2), also a corner (3, in volumes).
+        """
+
+    def flood(self, cost: Array, seeds: Array, limit: float) -> Array:
+        """Seeded watershed as vigra's: int32 (z, y, x); growth ends beyond `limit` (SPEC 4.2)."""
+
+    def region_sums(
+        self,
+        labels: Array,
+        count: int,
+        values: Array | None,
+        wants: Collection[str],
+        ranges: NDArray[Any] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Sums over the pixels of each of the objects 1 to n = count, on the host, by name (`SUMS`).
+
+        labels: int32 (z, y, x), 0 is background; values: float32 (c, z, y, x). ranges: of histograms,
+        float64 (c, 2) for all objects or (n, c, 2); by default those of all labelled pixels (SPEC 5.3).
+        """
 
     def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
         """All planes at single pixels, on the host: (n, features); where: (n, 3) z, y, x in `planes`."""

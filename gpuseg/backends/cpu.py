@@ -5,14 +5,14 @@ tests compare with the reference.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gpuseg.backends import _reference_grow, plan, taps
+from gpuseg.backends import _reference_grow, _reference_objects, _reference_regions, plan, taps
 from gpuseg.backends.base import Array, ForestArrays, Grown, Growth, Job, Sigmas
 from gpuseg.errors import ModelMismatchError, ShapeError
 from gpuseg.tiles import Region
@@ -90,6 +90,24 @@ class ReferenceBackend:
     def integers(self, values: Array, dtype: DTypeLike) -> Array:
         return np.rint(np.float32(np.iinfo(np.dtype(dtype)).max) * values).astype(dtype)
 
+    def components(self, image: Array, connectivity: int = 1) -> tuple[Array, int]:
+        _reference_objects.check_components(image, connectivity)
+        return _reference_objects.components(image, connectivity)
+
+    def flood(self, cost: Array, seeds: Array, limit: float) -> Array:
+        _reference_objects.check_flood(cost, seeds)
+        return _reference_objects.flood(cost, seeds, limit)
+
+    def region_sums(
+        self,
+        labels: Array,
+        count: int,
+        values: Array | None,
+        wants: Collection[str],
+        ranges: NDArray[Any] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        return _reference_regions.region_sums(labels, count, values, wants, ranges)
+
     def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
         return np.ascontiguousarray(planes[(slice(None), *where.T)].T)
 
@@ -113,6 +131,15 @@ class CpuBackend(ReferenceBackend):
     def __init__(self) -> None:
         self._packed: WeakKeyDictionary[ForestArrays, Packed] = WeakKeyDictionary()
 
+    def gaussian(
+        self, image: Array, sigma: Sigmas, order: Sequence[int] = (), window: float = taps.FILTER_WINDOW
+    ) -> Array:
+        from gpuseg.backends._numba.smooth import smooth
+
+        if any(order) or image.dtype != np.float32:
+            return super().gaussian(image, sigma, order, window)
+        return smooth(image, [taps.half(s, 0, window) for s in sigma])
+
     def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
         from gpuseg.backends._numba import pipeline
 
@@ -127,6 +154,18 @@ class CpuBackend(ReferenceBackend):
             )
         pipeline.store_planes(np.ascontiguousarray(image, np.float32), steps, core, out)
         return out
+
+    def components(self, image: Array, connectivity: int = 1) -> tuple[Array, int]:
+        from gpuseg.backends._numba import components
+
+        _reference_objects.check_components(image, connectivity)
+        return components.components(image, connectivity)
+
+    def flood(self, cost: Array, seeds: Array, limit: float) -> Array:
+        from gpuseg.backends._numba import flood
+
+        _reference_objects.check_flood(cost, seeds)
+        return flood.flood(cost, seeds, limit)
 
     def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
         from gpuseg.backends._numba import pipeline
@@ -163,6 +202,18 @@ class CpuBackend(ReferenceBackend):
         from gpuseg.backends._numba import answers
 
         return answers.integers(values, np.dtype(dtype))
+
+    def region_sums(
+        self,
+        labels: Array,
+        count: int,
+        values: Array | None,
+        wants: Collection[str],
+        ranges: NDArray[Any] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        from gpuseg.backends._numba import regions
+
+        return regions.region_sums(labels, count, values, wants, ranges)
 
     def _pack(self, forest: ForestArrays, planes: int) -> "Packed":
         from gpuseg.backends._numba.walk import pack

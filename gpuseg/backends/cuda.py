@@ -4,10 +4,7 @@ Every primitive has finished on the device when it returns: arrays may go from t
 thread has a stream of its own, so that one tile is copied while another is computed.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from threading import local
+from collections.abc import Collection, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,18 +12,20 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gpuseg.backends import plan, taps
-from gpuseg.backends._cuda import answers, device, eigen, flat, grow
+from gpuseg.backends._cuda import answers, components, device, eigen, flat, grow, regions
 from gpuseg.backends._cuda.bank import Bank
 from gpuseg.backends._cuda.forest import Packed, pack, walk_planes
+from gpuseg.backends._cuda.memory import Memory
 from gpuseg.backends._cuda.smoothing import gaussian
 from gpuseg.backends._kernels import Kernels
+from gpuseg.backends._reference_objects import check_components, check_flood
 from gpuseg.backends.base import Array, ForestArrays, Grown, Growth, Job, Sigmas
-from gpuseg.errors import BackendError, DeviceMemoryError, ModelMismatchError, ShapeError
+from gpuseg.errors import ModelMismatchError, ShapeError
 from gpuseg.tiles import Region, pieces, within
 
-log = logging.getLogger(__name__)
 SCRATCH = 2**33  # bytes of intermediate planes at most: no faster with more
 TILE, TILE_BYTES = 2**26, 2**31  # pixels of a tile, and bytes of it that the host keeps, at most
+BANKS = 8  # selections whose tables are kept
 BLOCKS = 8  # blocks of walking kernels on a multiprocessor at once, at most
 
 
@@ -38,39 +37,34 @@ class CudaBackend:
     def __init__(self, index: int = 0, memory: int | None = None) -> None:
         self._xp, self._index = device.open_cupy(index), index
         self._kernels = Kernels(self._xp)
-        self._pool = self._xp.cuda.MemoryPool()
-        if memory is not None:
-            with self._here():
-                self._pool.set_limit(size=memory)
-        self._limit = memory
+        self._memory = Memory(self._xp, index, memory)
         self._scratch_bytes = 0  # not known yet
-        self._own = local()
         self._packed: WeakKeyDictionary[ForestArrays, Packed] = WeakKeyDictionary()
         self._banks: dict[tuple[Job, ...], Bank] = {}
 
     def asarray(self, x: ArrayLike, dtype: DTypeLike | None = None) -> Array:
-        with self._at_work():
+        with self._memory.at_work():
             here = self._xp.asarray(x)  # as it is: integers are a quarter of what they are as float32
             return here if dtype is None else here.astype(dtype, copy=False)
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
         if isinstance(x, np.ndarray) and not hasattr(x, "get"):
             return x
-        with self._at_work():
+        with self._memory.at_work():
             return device.download(self._xp, x)
 
     def gaussian(
         self, image: Array, sigma: Sigmas, order: Sequence[int] = (), window: float = taps.FILTER_WINDOW
     ) -> Array:
-        with self._at_work():
+        with self._memory.at_work():
             return gaussian(self._xp, self._kernels, image, sigma, order, window)
 
     def magnitude(self, parts: Sequence[Array]) -> Array:
-        with self._at_work():
+        with self._memory.at_work():
             return self._xp.sqrt(sum(p * p for p in parts))
 
     def eigvals_sym(self, upper: Sequence[Array]) -> list[Array]:
-        with self._at_work():
+        with self._memory.at_work():
             return eigen.eigvals_sym(self._xp, self._kernels, upper)
 
     def bank(self, image: Array, jobs: Sequence[Job], core: Region, out: Array | None = None) -> Array | None:
@@ -82,13 +76,13 @@ class CudaBackend:
                 f"planes go into a contiguous float32 array of shape {shape}, "
                 f"`out` is {out.dtype}, shape {out.shape}"
             )
-        with self._at_work():
+        with self._memory.at_work():
             out = self._xp.empty(shape, np.float32) if out is None else out
             self._bank(jobs).store(self._kernels, self._pixels(image), core, out, self._scratch())
             return out
 
     def forest_proba(self, planes: Array, forest: ForestArrays) -> Array:
-        with self._at_work():
+        with self._memory.at_work():
             packed = self._pack(forest, len(planes))
             out = self._xp.empty((*planes.shape[1:], packed.classes), np.float32)
             self._walk(planes, packed, out)
@@ -100,7 +94,7 @@ class CudaBackend:
         if (steps := plan.plan(jobs)) is None:
             return None
         size, count = _size(image, core), plan.plane_count(steps)
-        with self._at_work():
+        with self._memory.at_work():
             bank, packed = self._bank(jobs), self._pack(forest, count)
             image = self._pixels(image)
             out = self._xp.empty((*size, packed.classes), np.float32)
@@ -118,79 +112,80 @@ class CudaBackend:
             return out
 
     def likeliest(self, proba: Array) -> Array:
-        with self._at_work():
+        with self._memory.at_work():
             return answers.of_classes(self._xp, self._kernels, "likeliest", proba, np.uint8)
 
     def doubt(self, proba: Array) -> Array:
-        with self._at_work():
+        with self._memory.at_work():
             return answers.of_classes(self._xp, self._kernels, "doubt", proba, np.float32)
 
     def integers(self, values: Array, dtype: DTypeLike) -> Array:
-        with self._at_work():
+        with self._memory.at_work():
             return answers.integers(self._xp, self._kernels, values, np.dtype(dtype))
 
+    def components(self, image: Array, connectivity: int = 1) -> tuple[Array, int]:
+        check_components(image, connectivity)
+        with self._memory.at_work():
+            return components.components(self._xp, self._kernels, image, connectivity)
+
+    def flood(self, cost: Array, seeds: Array, limit: float) -> Array:
+        """On the host: its order, pixel after pixel, leaves nothing to do at once."""
+        check_flood(cost, seeds)
+        from gpuseg.backends._numba import flood
+
+        return self.asarray(flood.flood(self.to_numpy(cost), self.to_numpy(seeds), limit))
+
+    def region_sums(
+        self,
+        labels: Array,
+        count: int,
+        values: Array | None,
+        wants: Collection[str],
+        ranges: NDArray[Any] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        with self._memory.at_work():
+            return regions.region_sums(self._xp, self._kernels, labels, count, values, wants, ranges)
+
     def rows(self, planes: Array, where: NDArray[np.intp]) -> NDArray[np.float32]:
-        with self._at_work():
+        with self._memory.at_work():
             at = self._xp.asarray(np.ascontiguousarray(where.T))
             picked = planes[(slice(None), *at)]
             return device.download(self._xp, self._xp.ascontiguousarray(picked.T))
 
     def grow(self, codes: NDArray[np.uint8], target: NDArray[np.uint8], how: Growth) -> Grown:
-        with self._at_work():
+        with self._memory.at_work():
             return grow.grow(self._xp, self._kernels, codes, target, how)
 
     def room(self, floats: int) -> int:
-        return max(1, min(TILE, TILE_BYTES // (4 * floats), (self.free() - self._scratch()) // (5 * floats)))
+        """Of two tiles in work there are pixels as they came and as float32, with halos, and answers."""
+        free = self.free() - 2 * self._scratch()
+        return max(1, min(TILE, TILE_BYTES // (4 * floats), free // (16 * floats)))
 
     def free(self) -> int:
-        with self._here() as here:
-            free = int(here.mem_info[0]) + int(self._pool.free_bytes())
-            return free if self._limit is None else min(free, self._limit - int(self._pool.used_bytes()))
+        return self._memory.free()
 
     def release(self) -> None:
         self._scratch_bytes = 0
-        with self._here():
-            self._pool.free_all_blocks()
-
-    def _here(self) -> Any:
-        return self._xp.cuda.Device(self._index)
-
-    @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        """On this device, in this thread's stream, in this backend's memory; what was started is finished."""
-        xp = self._xp
-        with self._here(), xp.cuda.using_allocator(self._pool.malloc):
-            if not hasattr(self._own, "stream"):
-                self._own.stream = xp.cuda.Stream()
-            try:
-                with self._own.stream:
-                    yield
-                    self._own.stream.synchronize()
-            except xp.cuda.memory.OutOfMemoryError as e:
-                self.release()
-                raise DeviceMemoryError(
-                    f"the memory of the GPU does not do: {e}",
-                    hint="smaller tiles, fewer features, a larger --gpu-memory, or --backend cpu",
-                ) from e
-            except xp.cuda.runtime.CUDARuntimeError as e:
-                hint = "see gpuseg doctor; --backend cpu does without"
-                raise BackendError(f"the GPU failed: {e}", hint=hint) from e
+        self._memory.release()
 
     def _pixels(self, image: Array) -> Array:
         return self._xp.ascontiguousarray(image, np.float32)
 
     def _bank(self, jobs: Sequence[Job]) -> Bank:
         key = tuple(jobs)
-        if key not in self._banks:
-            while len(self._banks) > 8:
-                self._banks.pop(next(iter(self._banks)))
-            self._banks[key] = Bank.of(self._xp, plan.plan(jobs) or [])
-        return self._banks[key]
+        if (bank := self._banks.get(key)) is None:
+            with self._memory.lasting():
+                bank = Bank.of(self._xp, plan.plan(jobs) or [])
+            for old in list(self._banks)[: len(self._banks) - BANKS + 1]:
+                self._banks.pop(old, None)
+            self._banks[key] = bank
+        return bank
 
     def _pack(self, forest: ForestArrays, planes: int) -> Packed:
-        if forest not in self._packed:
-            self._packed[forest] = pack(self._xp, forest, self._most_shared())
-        packed = self._packed[forest]
+        if (packed := self._packed.get(forest)) is None:
+            with self._memory.lasting():
+                packed = pack(self._xp, forest, self._most_shared())
+            self._packed[forest] = packed
         if planes < packed.features:
             raise ModelMismatchError(f"the forest tests feature {packed.features - 1}, there are {planes}")
         return packed
@@ -200,11 +195,11 @@ class CudaBackend:
         walk_planes(self._kernels, flat_planes, packed, out.reshape(-1, packed.classes), self._blocks())
 
     def _blocks(self) -> int:
-        return BLOCKS * int(self._here().attributes["MultiProcessorCount"])
+        return BLOCKS * int(self._memory.device().attributes["MultiProcessorCount"])
 
     def _most_shared(self) -> int:
         """Bytes of dynamic shared memory that a block of classify2d can have."""
-        return int(self._here().attributes["MaxSharedMemoryPerBlockOptin"]) - flat.STATIC
+        return int(self._memory.device().attributes["MaxSharedMemoryPerBlockOptin"]) - flat.STATIC
 
     def _scratch(self) -> int:
         """Bytes for intermediate planes; the driver is not asked each time: small tiles are done sooner."""

@@ -42,37 +42,35 @@ class TileRunner:
         self._proba, self._planes = proba, planes
         self._most: int | None = None  # pixels that fit
 
-    def upload(self, pixels: NDArray[Any]) -> Array | None:
-        """The tile (c, z, y, x) on the backend, as float32; None if it does not fit in one piece."""
+    def upload(self, pixels: NDArray[Any]) -> list[Array]:
+        """The tile (c, z, y, x) on the backend, as float32, in a list: empty if it does not fit whole."""
         try:
-            return None if self._most else self.backend.asarray(pixels, np.float32)
+            return [] if self._most else [self.backend.asarray(pixels, np.float32)]
         except DeviceMemoryError:
-            return None
+            return []
 
-    def run(self, pixels: NDArray[Any], image: Array | None, core: Region) -> list[Array]:
+    def run(self, pixels: NDArray[Any], uploaded: list[Array], core: Region) -> list[Array]:
         """What is wanted of `core`, on the backend, or on the host where it did not fit there.
 
-        pixels: the tile on the host, any real type; image: what `upload` made of it.
+        pixels: the tile on the host, any real type; uploaded: by `upload`, and emptied: memory is scarce.
         """
-        if image is not None:
+        if uploaded:
             try:
-                return self._answers(self.backend, image, core)
-            except DeviceMemoryError as e:
-                self._smaller(core, e)
+                return self._answers(self.backend, uploaded.pop(), core)
+            except DeviceMemoryError:
+                self.backend.release()  # somebody else may have held it for a moment: once more
         return self._parts(pixels, core)
 
     def _parts(self, pixels: NDArray[Any], core: Region) -> list[Array]:
-        """The two halves of `core`, each with its own halo, on the host."""
+        """`core` on the host, in one piece or in two halves, each with its own halo."""
         if self._most is None or _size(core) <= self._most:
             try:
-                image = self.backend.asarray(np.ascontiguousarray(pixels), np.float32)
-                return self._on_host(self.backend, image, core)
+                return self._on_host(self.backend, pixels, core)
             except DeviceMemoryError as e:
                 self._smaller(core, e)
         if _size(core) <= LEAST:
             log.warning("%d pixels do not fit on the GPU: computing them on the CPU", _size(core))
-            cpu = get_backend("cpu")
-            return self._on_host(cpu, cpu.asarray(np.ascontiguousarray(pixels), np.float32), core)
+            return self._on_host(get_backend("cpu"), pixels, core)
         halo = self._selection.halo(pixels.shape[1])
         axis = max(range(3), key=lambda a: core[a].stop - core[a].start)
         middle = (core[axis].start + core[axis].stop) // 2
@@ -88,7 +86,8 @@ class TileRunner:
         self._most = max(1, _size(core) // 2)
         log.warning("%s; going on in smaller tiles", error.problem)
 
-    def _on_host(self, b: Backend, image: Array, core: Region) -> list[Array]:
+    def _on_host(self, b: Backend, pixels: NDArray[Any], core: Region) -> list[Array]:
+        image = b.asarray(np.ascontiguousarray(pixels), np.float32)
         return [b.to_numpy(made) for made in self._answers(b, image, core)]
 
     def _answers(self, b: Backend, image: Array, core: Region) -> list[Array]:

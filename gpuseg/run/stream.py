@@ -128,7 +128,7 @@ class _Lane:
         read = self._reading.submit(self._read, item)
         return self._computing.submit(lambda: self._compute(read, item))
 
-    def _read(self, item: _Work) -> tuple[NDArray[Any], Array | None] | None:
+    def _read(self, item: _Work) -> tuple[NDArray[Any], list[Array]] | None:
         if self._idle:
             return None
         pixels = read_pixels(self._image, item.t, item.tile.read)
@@ -139,8 +139,8 @@ class _Lane:
         self._room.acquire()
         if found is None:
             return []
-        pixels, image = found
-        return self._runner.run(pixels, image, item.tile.inside)
+        pixels, uploaded = found
+        return self._runner.run(pixels, uploaded, item.tile.inside)
 
 
 def plan(b: Backend, image: Image, model: PixelModel, needs: set[Source]) -> Iterator[_Work]:

@@ -22,7 +22,7 @@ from gpuseg.session.strokes import flat
 from gpuseg.session.worker import Settings, Worker
 
 TILE = {"cpu": 2**18}  # pixels computed between two looks for newer strokes: 512 x 512, or 64 x 64 x 64
-TILE_ELSEWHERE = 2**20  # a device is not full with less
+TILE_ELSEWHERE = 2**22  # a view in one piece: a device computes it sooner than several are launched
 PATIENCE = 10.0  # seconds that `close` waits for a tile or forest in the making
 
 

@@ -314,8 +314,8 @@ def test_what_does_not_fit_is_halved_and_said(host_cuda, caplog):
     caplog.clear()
     proba_alone = TileRunner(b, selection, forest)
     proba_alone._most = work._most
-    assert proba_alone.upload(pixels) is None  # what did not fit once is not tried again
-    assert_array_equal(proba_alone.run(pixels, None, core)[0], expected)
+    assert proba_alone.upload(pixels) == []  # what did not fit once is not tried again
+    assert_array_equal(proba_alone.run(pixels, [], core)[0], expected)
 
 
 def test_what_does_not_fit_at_all_is_computed_on_the_cpu_and_said(host_cuda, caplog):
@@ -350,9 +350,61 @@ def test_free_memory_is_what_the_device_or_the_limit_leaves(host_cuda):
     assert 0 < capped.free() <= 10**9
 
 
+def test_a_full_pool_gives_up_its_blocks_before_it_refuses(host_cuda, monkeypatch):
+    """CuPy's raises at its limit even if blocks that nobody uses stand in the way."""
+    memory = get_backend("cuda", 10**6)._memory
+    state = {"blocked": True, "refused": 0}
+
+    def malloc(size):
+        if state["blocked"] or size > 10**6:
+            state["refused"] += 1
+            raise host_cuda.cuda.memory.OutOfMemoryError(size, 0, 10**6)
+        return "memory"
+
+    monkeypatch.setattr(memory._pool, "malloc", malloc)
+    monkeypatch.setattr(memory._pool, "free_all_blocks", lambda: state.update(blocked=False))
+    assert memory._allocate(1000) == "memory"
+    assert state["refused"] == 1
+    with pytest.raises(host_cuda.cuda.memory.OutOfMemoryError):
+        memory._allocate(10**7)
+
+
+def test_memory_that_is_short_for_a_moment_makes_no_smaller_tiles(host_cuda):
+    b, pixels, selection = get_backend("cuda"), picture(1, 1, 60, 70), every((0.7,))
+    forest = certain(random_forest(selection.count(1, 1)))
+    work = TileRunner(b, selection, forest)
+    uploaded = work.upload(pixels)
+    refusals = iter([True])
+    host_cuda.failing = lambda size: next(refusals, False)
+    (made,) = work.run(pixels, uploaded, tuple(slice(0, n) for n in pixels.shape[1:]))
+    assert uploaded == []
+    assert work._most is None
+    assert_array_equal(b.to_numpy(made), CPU.forest_proba(feature_stack(CPU, pixels, selection), forest))
+
+
+def test_transposed_arrays_come_back_without_a_copy_there(host_cuda):
+    b = get_backend("cuda")
+    planes = b.asarray(picture(5, 2, 30, 40))
+    before = host_cuda.allocations
+    turned = b.to_numpy(planes.transpose(1, 2, 3, 0))
+    assert host_cuda.allocations == before
+    assert_array_equal(turned, np.moveaxis(b.to_numpy(planes), 0, -1))
+    assert_array_equal(b.to_numpy(planes[:, :, ::2]), b.to_numpy(planes)[:, :, ::2])
+
+
+def test_without_page_locked_memory_arrays_come_back_all_the_same(host_cuda, monkeypatch):
+    import cupyx
+
+    def none(*_):
+        raise host_cuda.cuda.runtime.CUDARuntimeError(2)
+
+    monkeypatch.setattr(cupyx, "empty_pinned", none)
+    assert_array_equal(get_backend("cuda").to_numpy(get_backend("cuda").asarray(np.arange(5))), np.arange(5))
+
+
 def test_memory_is_given_back(host_cuda, monkeypatch):
     b, freed = get_backend("cuda"), []
-    monkeypatch.setattr(b._pool, "free_all_blocks", lambda: freed.append(1), raising=False)
+    monkeypatch.setattr(b._memory._pool, "free_all_blocks", lambda: freed.append(1), raising=False)
     b.release()
     assert freed == [1]
 
@@ -433,6 +485,19 @@ def test_a_failing_device_is_an_error_of_ours(host_cuda, monkeypatch):
 
     monkeypatch.setattr(b._kernels, "launch", broken)
     with pytest.raises(BackendError, match="the GPU failed"):
+        stack(b, picture(1, 1, 20, 20), every((1.0,)))
+
+
+@pytest.mark.parametrize("status", [2, 700])
+def test_errors_of_the_driver_are_ours_too(host_cuda, monkeypatch, status):
+    b = get_backend("cuda")
+    kinds = host_cuda.cuda
+
+    def broken(*_, **__):
+        raise kinds.runtime.CUDARuntimeError(2) if status == 2 else kinds.driver.CUDADriverError(status)
+
+    monkeypatch.setattr(b._kernels, "launch", broken)
+    with pytest.raises(DeviceMemoryError if status == 2 else BackendError):
         stack(b, picture(1, 1, 20, 20), every((1.0,)))
 
 

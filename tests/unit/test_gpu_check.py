@@ -254,7 +254,7 @@ echo "$(basename $0) $*" >> "{log}"
 case "$*" in {failing}) echo broken; exit 3;; esac
 [ $(basename $0) = sanitizer ] || echo "of $OUT"
 """
-STEPS = ("environment", "tests", "memcheck", "racecheck", "synccheck", "initcheck", "benchmarks")
+STEPS = ("environment", "tests", "benchmarks", "memcheck", "racecheck", "synccheck", "initcheck")
 
 
 @pytest.fixture

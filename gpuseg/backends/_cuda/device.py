@@ -62,12 +62,28 @@ def _version(number: int) -> str:
 
 
 def download(xp: Any, array: Any) -> NDArray[Any]:
-    """A device array on the host, through page-locked memory if it is not huge."""
-    array = xp.ascontiguousarray(array)
-    if not 0 < array.nbytes <= PINNED:
-        return np.asarray(array.get())
-    import cupyx
+    """A device array on the host, through page-locked memory if it is not huge.
 
-    out: NDArray[Any] = cupyx.empty_pinned(array.shape, array.dtype)
+    A transposed array comes as it lies and is turned on the host: there may be no room to turn it there.
+    """
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    if not array.flags.c_contiguous and (plain := array.transpose(axes)).flags.c_contiguous:
+        return download(xp, plain).transpose(np.argsort(axes))
+    array = xp.ascontiguousarray(array)
+    out = _locked(array) if 0 < array.nbytes <= PINNED else None
+    if out is None:
+        return np.asarray(array.get())
     array.get(out=out)
     return out
+
+
+def _locked(array: Any) -> NDArray[Any] | None:
+    """Page-locked memory for an array; None where the system gives none."""
+    import cupy
+    import cupyx
+
+    try:
+        locked: NDArray[Any] = cupyx.empty_pinned(array.shape, array.dtype)
+    except cupy.cuda.runtime.CUDARuntimeError:
+        return None
+    return locked

@@ -65,14 +65,19 @@ def _value_bytes(packing: str, features: int) -> int:
 
 
 def pack(xp: Any, forest: ForestArrays, most: int) -> Packed:
-    """The smallest packing that holds the forest, on a device whose blocks have so much shared memory."""
+    """The smallest packing that holds the forest, on a device whose blocks have so much shared memory.
+
+    A place in front of each tree stays empty: a tree has an odd number of nodes, so all pairs of children
+    begin at even places, and a pair is fetched in one load.
+    """
     tree, order = by_depth(forest)
     feature, threshold = forest.feature[order].astype(np.int64), forest.threshold[order]
     inner = feature >= 0
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    roots = place[forest.roots]
-    child = place[forest.left[order[inner]]] - roots[tree[order[inner]]]
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    places = np.arange(len(order)) + tree[order] + 1
+    roots = places[rank[forest.roots]]
+    child = places[rank[forest.left[order[inner]]]] - roots[tree[order[inner]]]
     answers, mixed = _answers(forest, order[~inner])
 
     said = np.empty(len(order), np.int64)
@@ -80,7 +85,7 @@ def pack(xp: Any, forest: ForestArrays, most: int) -> Packed:
     edges = _edges(feature[inner], threshold[inner])
     used = int(feature.max(initial=-1)) + 1
     fits = edges is not None and _value_bytes("Coded", used) <= most
-    if edges is not None and fits and child.max(initial=0) < 2**16 and answers.max() < 2**24:
+    if edges is not None and fits and said.max() < 2**16:
         packing, nodes = "Coded", _coded(feature, threshold, said, edges)
     elif used < NARROW_FEATURES and said.max() < NARROW_PLACES:
         low = np.where(inner, feature, LEAF_NARROW) | said << 14
@@ -89,9 +94,11 @@ def pack(xp: Any, forest: ForestArrays, most: int) -> Packed:
         zero = np.zeros_like(said)
         wide = [threshold.view(np.uint32), np.where(inner, feature, LEAF_WIDE), said, zero]
         packing, nodes = "Wide", np.stack([part.astype(np.uint32) for part in wide], 1)
+    apart = np.zeros((len(nodes) + len(roots), nodes.shape[1]), np.uint32)
+    apart[places] = nodes
     return Packed(
         packing,
-        xp.asarray(np.ascontiguousarray(nodes)),
+        xp.asarray(apart),
         xp.asarray(roots.astype(np.int32)),
         xp.asarray(mixed),
         xp.asarray(np.zeros((1, 1), np.float32) if edges is None else edges),
@@ -135,18 +142,19 @@ def _coded(
     for f in np.unique(feature[inner]):
         mine = inner[feature[inner] == f]
         code[mine] = np.searchsorted(edges[f], threshold[mine])
-    nodes = np.where(feature >= 0, feature | code << 8 | said << 16, LEAF | said << 8)
-    return nodes.astype(np.uint32)[:, None]
+    feature = np.where(feature >= 0, feature, LEAF)
+    return (said << 16 | feature // 4 << 10 | code << 2 | feature % 4).astype(np.uint32)[:, None]
 
 
 def walk_planes(kernels: Kernels, planes: Any, forest: Packed, out: Any, blocks: int) -> None:
     """Fill `out` (pixels, classes) from `planes` (features, pixels). blocks: that the device runs at once."""
     count = planes.shape[1]
-    given, shared = forest.arguments(forest.value_bytes if forest.packing == "Coded" else 0)
+    kept = forest.features if forest.value_bytes <= forest.most else 0
+    given, shared = forest.arguments(forest.value_bytes if kept else 0)
     kernels.launch(
         f"walk_planes<{forest.packing}>",
         (min(-(-count // THREADS), blocks),),
         (THREADS,),
-        (planes, np.int64(count), np.int32(forest.features), *given, out),
+        (planes, np.int64(count), np.int32(kept), *given, out),
         shared=shared,
     )

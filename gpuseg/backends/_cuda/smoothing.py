@@ -13,6 +13,7 @@ from gpuseg.backends._kernels import Kernels
 from gpuseg.backends.base import Sigmas
 
 LANES, WARPS, RUN = 32, 8, 8  # as in smooth.cu
+MOST = 11264  # floats of shared memory that a block takes: wider kernels read from device memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,12 @@ class Kernel:
     taps: Any  # float32, half kernels one after the other, centre first
     begin: Any  # int32 (steps + 1,)
     side: int  # 1 if even, -1 if odd
+    radius: int  # of the widest
 
     @classmethod
     def of(cls, xp: Any, halves: Sequence[NDArray[np.float32]], side: int = 1) -> "Kernel":
         begin = np.cumsum([0, *map(len, halves)]).astype(np.int32)
-        return cls(xp.asarray(np.concatenate(halves)), xp.asarray(begin), side)
+        return cls(xp.asarray(np.concatenate(halves)), xp.asarray(begin), side, max(map(len, halves)) - 1)
 
 
 def across(
@@ -46,6 +48,8 @@ def across(
     outer, size, inner = sizes
     count = places.stop - places.start
     out = xp.empty((len(which), outer, count, inner), np.float32)
+    room = (WARPS * RUN + 2 * kernel.radius) * LANES
+    room = room if room <= MOST else 0
     kernels.launch(
         "smooth_across",
         (-(-inner // LANES) * outer, -(-count // (WARPS * RUN)), len(which)),
@@ -53,8 +57,9 @@ def across(
         (
             *(source, which, np.int64(stride), out, kernel.taps, kernel.begin),
             *(np.float32(kernel.side), np.int32(outer), np.int32(size), np.int64(inner)),
-            *(np.int32(places.start), np.int32(count)),
+            *(np.int32(places.start), np.int32(count), np.int32(room)),
         ),
+        shared=4 * room,
     )
     return out
 
@@ -73,6 +78,9 @@ def along(
     rows, size = sizes
     count = places.stop - places.start
     out = xp.empty((len(which), rows, count), np.float32)
+    length = LANES * RUN + 2 * kernel.radius
+    length = length if WARPS * (length + length // 32 + 1) <= MOST else LANES * RUN  # answers pass through it
+    room = length + length // 32 + 1
     kernels.launch(
         "smooth_along",
         (-(-count // (LANES * RUN)) * -(-rows // WARPS), 1, len(which)),
@@ -80,8 +88,9 @@ def along(
         (
             *(source, which, np.int64(stride), out, kernel.taps, kernel.begin),
             *(np.float32(kernel.side), np.int32(rows), np.int32(size)),
-            *(np.int32(places.start), np.int32(count)),
+            *(np.int32(places.start), np.int32(count), np.int32(room)),
         ),
+        shared=4 * WARPS * room,
     )
     return out
 

@@ -6,8 +6,10 @@ An operation is a product or a sum of two taps: 2 per tap, as a fused multiply-a
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.gpu.rows import Cost
 from benchmarks.gpu.stage import Stage
@@ -24,6 +26,8 @@ SLOT = 2.0  # operations of a fused multiply-add, whose place an instruction tak
 DOUBLE = 90  # operations in float64 of the eigenvalues of a voxel, two places each on cards for computing
 RUN = 8  # neighbours that a thread of smooth.cu answers for
 TENSOR = "structure_tensor_eigenvalues"
+FACES = {False: 3 / 32, True: 1 / 4 + 3 / 4 * (1 / 4 + 3 / 4 / 16)}  # of pixels of a tile, in volumes or not
+SPAN = 4096  # pixels of a count of roots
 
 
 def of(kernel: str, stage: Stage, met: float) -> Cost | None:
@@ -125,6 +129,25 @@ def gather_trees(grown: Grown) -> Cost:
     """Every node read and written: feature, child and counts of 4 B, code of 1."""
     nodes, classes = grown.counts.shape
     return Cost(bytes=2.0 * nodes * (2 * FLOAT + 1 + FLOAT * classes))
+
+
+def of_components(kernel: str, image: NDArray[Any]) -> Cost:
+    """What every pixel costs: its value and its parent's place, or its label. Joining comes on top."""
+    numbers = {
+        "join_in_tiles": image.itemsize + FLOAT,  # value read, parent written
+        "join_tiles": FACES[image.shape[0] > 1] * image.itemsize,  # values at faces read
+        "find_roots": 2 * FLOAT,  # parent read, root written
+        "sum_up": 2 * FLOAT / SPAN,  # a count read, a sum written
+        "number_roots": FLOAT,  # root read
+        "spread_numbers": 2 * FLOAT,  # root read, label written
+    }
+    return Cost(bytes=float(numbers[kernel.partition("<")[0]]) * image.size)
+
+
+def of_regions(kernel: str, pixels: int, channels: int) -> Cost:
+    """Labels read, and values unless it is about shape. Atomics on sums of objects come on top."""
+    numbers = 1 if kernel in ("region_whole", "region_central") else 1 + channels
+    return Cost(bytes=float(FLOAT) * numbers * pixels)
 
 
 def _passes(stage: Stage, axes: Callable[[Job], Iterable[float]]) -> Cost:

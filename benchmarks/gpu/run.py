@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import card, files, kernels, peers, stroke, tables, tasks, training
+from benchmarks.gpu import card, components, files, kernels, peers, regions, stroke, tables, tasks, training
 from benchmarks.gpu.rows import Row, Skip
 from benchmarks.gpu.size import QUICK, Size
 from benchmarks.gpu.targets import TARGETS
@@ -23,6 +23,8 @@ SECTIONS: dict[str, Section] = {
     "training": training.measure,
     "stroke": stroke.measure,
     "kernels": kernels.measure,
+    "components": components.measure,
+    "regions": regions.measure,
     "deep": tasks.deep,
     "files": files.measure,
     "peers": peers.measure,

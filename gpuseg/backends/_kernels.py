@@ -14,6 +14,7 @@ from gpuseg.errors import KernelError
 log = logging.getLogger(__name__)
 # Products and sums are fused where the source says so, as on the CPU: so both give the same bits.
 OPTIONS = ("--std=c++17", "--fmad=false")
+VALUES = ("unsigned char", "unsigned short", "unsigned", "unsigned long long")  # of images, by size
 INSTANCES: dict[str, tuple[str, ...]] = {  # file -> what may be launched from it
     "smooth": ("smooth_across", "smooth_along"),
     "filters2d": ("filters2d",),
@@ -23,6 +24,14 @@ INSTANCES: dict[str, tuple[str, ...]] = {  # file -> what may be launched from i
     "classify2d": tuple(f"classify2d<{p}>" for p in ("Coded", "Narrow", "Wide")),
     "answers": ("likeliest", "doubt", "stretch8", "stretch16"),
     "grow": ("grow", "gather_trees"),
+    "components": (
+        *(f"{k}<{t}>" for k in ("join_in_tiles", "join_tiles") for t in VALUES),
+        *("find_roots", "sum_up", "number_roots", "spread_numbers"),
+    ),
+    "regions": tuple(
+        f"region_{of}"
+        for of in ("whole", "values", "places", "moments", "covariance", "histogram", "weighted", "central")
+    ),
 }
 BEHIND = {  # file -> the headers that stand in front of it
     "filters2d": ("eigen", "tile2d"),

@@ -143,7 +143,8 @@ def _coded(
         mine = inner[feature[inner] == f]
         code[mine] = np.searchsorted(edges[f], threshold[mine])
     feature = np.where(feature >= 0, feature, LEAF)
-    return (said << 16 | feature // 4 << 10 | code << 2 | feature % 4).astype(np.uint32)[:, None]
+    nodes: NDArray[np.int64] = said << 16 | feature // 4 << 10 | code << 2 | feature % 4
+    return nodes.astype(np.uint32)[:, None]
 
 
 def walk_planes(kernels: Kernels, planes: Any, forest: Packed, out: Any, blocks: int) -> None:

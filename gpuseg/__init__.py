@@ -2,7 +2,8 @@
 
     import gpuseg
     model = gpuseg.PixelClassifier().fit(image, scribbles)
-    segmentation = model.predict(image)
+    objects = gpuseg.segment(model.predict_proba(image), channel=1)
+    table = gpuseg.measure(objects, image)
 
 Names load on first use, so that `import gpuseg` costs nothing and touches no GPU.
 """
@@ -17,9 +18,14 @@ _HOMES = {
     "PixelModel": "gpuseg.model",
     "Selection": "gpuseg.features.selection",
     "Session": "gpuseg.session",
+    "measure": "gpuseg.objects.measure",
     "open_image": "gpuseg.io",
+    "segment": "gpuseg.objects.segment",
 }
-__all__ = ["PixelClassifier", "PixelModel", "Selection", "Session", "__version__", "open_image"]
+__all__ = [
+    *("PixelClassifier", "PixelModel", "Selection", "Session"),
+    *("__version__", "measure", "open_image", "segment"),
+]
 
 
 def __getattr__(name: str) -> Any:

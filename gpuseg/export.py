@@ -103,8 +103,9 @@ def nickname(image: str) -> str:
 
 
 def output_path(template: str, image: str, result: str) -> str:
-    """Where a result of an input image goes: `template` with its placeholders filled in."""
-    values = (str(locate(image)[0].parent), nickname(image), RESULTS[result].title)
+    """Where a result of an image goes, by its key or title: `template` with its placeholders filled in."""
+    title = RESULTS[result].title if result in RESULTS else result
+    values = (str(locate(image)[0].parent), nickname(image), title)
     known = dict(zip(PLACEHOLDERS, values, strict=True))
     return str(Path(re.sub(r"\{.*?\}", lambda m: known[m[0]], template)))
 

@@ -47,6 +47,21 @@ def filters() -> str:
     )
 
 
+def objects() -> str:
+    """THE TABLE of object features, a table for each plug-in that they come from."""
+    from gpuseg.objects.choice import declared
+
+    rows: dict[str, list[Sequence[object]]] = {}
+    for name, f in declared().items():
+        where = "2D" if f.ndims == (2,) else "3D" if f.ndims == (3,) else ""
+        where += {"S": " one channel", "M": " several channels"}.get(f.channels, "")
+        group = f"{f.group or '-'}{', advanced' if f.advanced else ''}"
+        column = (f"`{name}`", f.title, group, where.strip(), first_sentence(f.formula.__doc__))
+        rows.setdefault(f.family, []).append(column)
+    head = ("feature", "column", "group", "only", "is")
+    return "\n\n".join(f"### {family}\n\n{table(head, found)}" for family, found in rows.items())
+
+
 def formats() -> str:
     """Every file format with its suffixes and what it can do."""
     from gpuseg.io import FORMATS, image_format
@@ -108,7 +123,7 @@ def default(option: Any) -> str:
     return ", ".join(f"`{v}`" for v in (value if isinstance(value, list | tuple) else [value]))
 
 
-TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (filters, formats, errors, commands)}
+TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (filters, objects, formats, errors, commands)}
 
 
 def filled(text: str) -> str:

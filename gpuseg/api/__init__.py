@@ -8,7 +8,9 @@ What happened is told through `logging` (logger "gpuseg"), how far it is through
 """
 
 from gpuseg.api.about import doctor, info
+from gpuseg.api.measure import measure
 from gpuseg.api.predict import Outcome, predict
+from gpuseg.api.segment import segment
 from gpuseg.api.train import train
 
-__all__ = ["Outcome", "doctor", "info", "predict", "train"]
+__all__ = ["Outcome", "doctor", "info", "measure", "predict", "segment", "train"]

@@ -13,7 +13,9 @@ from gpuseg import __version__
 from gpuseg.cli import console
 from gpuseg.cli.about import doctor, info
 from gpuseg.cli.demo import demo
+from gpuseg.cli.measure import measure
 from gpuseg.cli.predict import predict
+from gpuseg.cli.segment import segment
 from gpuseg.cli.train import train
 from gpuseg.errors import GpusegError
 
@@ -53,12 +55,15 @@ app = typer.Typer(
 for command, example in (
     (train, "gpuseg train --image cells.tif --labels scribbles.png -o cells.gpuseg"),
     (predict, 'gpuseg predict cells.gpuseg a.tif b.tif -e segmentation -o "{nickname}_{result_type}.png"'),
+    (segment, "gpuseg segment cells_Probabilities.h5 --channel 1 --threshold 0.6 -o labels.h5"),
+    (measure, "gpuseg measure labels.h5 --raw cells.h5 -o cells.csv"),
     (info, "gpuseg info cells.gpuseg"),
     (doctor, "gpuseg doctor"),
     (demo, "gpuseg demo -o demo"),
 ):
     app.command(
-        epilog=f"Example:\n\n[bold]{example}[/bold]", no_args_is_help=command in (train, predict, info)
+        epilog=f"Example:\n\n[bold]{example}[/bold]",
+        no_args_is_help=command in (train, predict, segment, measure, info),
     )(command)
 
 

@@ -96,6 +96,11 @@ class Image:
         """Pixel size by the file; none where the user renamed the axes, as in ilastik."""
         return self.reader.voxel if self.axes == (self.reader.axes or self.axes) else Voxel()
 
+    @property
+    def drange(self) -> tuple[float, float] | None:
+        """What the file says its values may be, e.g. (0, 1) for probabilities."""
+        return getattr(self.reader, "drange", None)
+
     def read(self, region: Sequence[slice] | None = None) -> NDArray[Any]:
         """Pixels of `region` (one slice per axis, file order), by default all, in native byte order."""
         region = [slice(None)] * len(self.shape) if region is None else list(region)

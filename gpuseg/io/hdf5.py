@@ -42,6 +42,7 @@ class Hdf5Reader:
             check_memory(file, self._data.chunks or (), self._data.dtype.itemsize)  # a chunk is read whole
             with reading(f"{file}{self._data.name}"):
                 self.axes, self.voxel = _axistags(self._data.attrs)
+                self.drange = _drange(self._data.attrs)
                 self.shape, self.dtype = self._data.shape, self._data.dtype
         except Exception:
             self._file.close()
@@ -185,6 +186,14 @@ def _axistags(attributes: Mapping[str, Any]) -> tuple[str | None, Voxel]:
     size = {t["key"]: float(t.get("resolution") or 0) for t in tags}
     size = {a: s for a, s in size.items() if isfinite(s) and s > 0 and a in SPACE + "t"}
     return "".join(t["key"] for t in tags), Voxel(size, {a: str(units[a]) for a in size if units.get(a)})
+
+
+def _drange(attributes: Mapping[str, Any]) -> tuple[float, float] | None:
+    """What values may be, by the attribute that ilastik writes."""
+    found = np.asarray(attributes.get("drange", ()))
+    if found.shape != (2,) or found.dtype.kind not in "iuf":
+        return None
+    return float(found[0]), float(found[1])
 
 
 def _attributes(output: Output) -> dict[str, Any]:

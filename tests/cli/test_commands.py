@@ -8,7 +8,7 @@ import pytest
 from gpuseg import __version__
 from gpuseg.io import open_image
 
-COMMANDS = ["train", "predict", "info", "doctor", "demo"]
+COMMANDS = ["train", "predict", "info", "segment", "measure", "doctor", "demo"]
 
 
 def read(path):
@@ -29,7 +29,7 @@ def test_the_version_is_told(gpuseg):
     assert (done.exit_code, done.output) == (0, f"gpuseg {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS[:3]])
+@pytest.mark.parametrize("command", ["", *COMMANDS[:5]])
 def test_without_arguments_help_is_shown(gpuseg, command):
     assert "Usage: gpuseg" in gpuseg(*command.split()).output.replace("Usage: root", "Usage: gpuseg")
 
@@ -48,7 +48,7 @@ def test_without_arguments_help_is_shown(gpuseg, command):
         ["predict", "m.gpuseg", "a.png", "--gpu-memory", "lots"],
         ["train", "--image", "a.png"],
         ["train", "--image", "a.png", "--labels", "b.png", "-o", "m.gpuseg", "--trees", "0"],
-        ["segment", "a.png"],
+        ["segmnt", "a.png"],
         ["info", "a.png", "b.png"],
     ],
     ids=lambda a: " ".join(a[-2:]),

@@ -20,12 +20,14 @@ from gpuseg.features.filters import FILTERS
 from gpuseg.features.selection import Selection
 from gpuseg.forests import TRAINERS
 from gpuseg.io import FORMATS
+from gpuseg.objects.choice import declared
+from gpuseg.objects.table import OBJECT_FEATURES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [p for p in PAGES if "_build" not in p.parts]
 BLOCK = re.compile(r"(?:^<!-- ([^\n]*) -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TABLES = (FILTERS, FORMATS, TRAINERS)
+TABLES = (FILTERS, FORMATS, TRAINERS, OBJECT_FEATURES)
 RUN = ("python", "console", "toml")
 SHOWN = ("text", "mermaid", "bibtex")  # nothing to run
 SAME = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -56,6 +58,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
+    declared()
     kept = {id(t): dict(t) for t in TABLES}
     yield tmp_path
     for tables in TABLES:

@@ -20,6 +20,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "joblib": ("forests/",),
     "sklearn": ("forests/", "pixel/", "object.py"),
     "h5py": ("io/", "ilp/", "tables.py"),
+    "pandas": ("tables.py", "api/measure.py", "objects/measure.py"),
+    "pyarrow": ("tables.py",),
     "tifffile": ("io/",),
     "zarr": ("io/",),
     "PIL": ("io/", "cli/picture.py"),  # files; and drawing what the demo shows

@@ -9,7 +9,10 @@ import pytest
 
 from gpuseg import PixelClassifier
 
-HEAVY = ["numba", "sklearn", "scipy", "h5py", "tifffile", "zarr", "PIL", "imagecodecs", "safetensors", "cupy"]
+HEAVY = [
+    *("numba", "sklearn", "scipy", "pandas", "h5py", "tifffile", "zarr"),
+    *("PIL", "imagecodecs", "safetensors", "cupy"),
+]
 START = 0.2  # seconds for `import gpuseg`, less what Python itself takes
 HELP = 0.4  # seconds for `gpuseg --help`, less what Python itself takes
 PATIENCE = 5  # a loaded test machine may be that much slower; the benchmarks measure the real figure

@@ -1,0 +1,191 @@
+"""From label files, and the images under them, to one table of objects."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal
+
+from gpuseg import export as exports
+from gpuseg.errors import Cancelled, GpusegError, InputError
+from gpuseg.io import Image, open_image
+from gpuseg.objects import measure as objects
+from gpuseg.objects.choice import NOT_LOCATION, choose
+from gpuseg.objects.pixels import Pixels, beneath, pair
+from gpuseg.tables import check_path, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+PathLike = str | Path
+Paths = PathLike | Sequence[PathLike]
+Progress = Callable[[str, int, int], None]  # (label file, parts done, parts in all)
+FAILED = "failed"  # entry of a table's `attrs`
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What belongs together: a label file, what lies under it, and who named the axes of each."""
+
+    labels: str
+    raw: str | None
+    proba: str | None
+    axes: str | None
+    raw_axes: str | None
+
+    @property
+    def paths(self) -> list[str]:
+        return [p for p in (self.labels, self.raw, self.proba) if p is not None]
+
+    def open(self, stack: ExitStack) -> list[Image | None]:
+        """Labels, raw image and probabilities, until the stack is left."""
+        said = ((self.labels, self.axes), (self.raw, self.raw_axes), (self.proba, None))
+        return [p and stack.enter_context(open_image(p, axes)) for p, axes in said]  # type: ignore[misc]
+
+
+def measure(
+    labels: Paths,
+    *,
+    raw: Paths | None = None,
+    probabilities: Paths | None = None,
+    output: PathLike | None = None,
+    axes: str | None = None,
+    raw_axes: str | None = None,
+    progress: Progress | None = None,
+    cancel: Event | None = None,
+    on_error: Literal["stop", "skip"] = "stop",
+    **how: Any,
+) -> "pd.DataFrame":
+    """Measure the objects of label files: one table, with a column `image` where there are several files.
+
+    raw, probabilities: as many files as labels, in their order. output: .csv, .h5 or .parquet to write.
+    cancel: set it to stop between two parts, with Cancelled; nothing is written then.
+    on_error: "skip" logs the error of a file and goes on; `table.attrs["failed"]` names the files.
+    how: features, classes, kind, margin, spacing, unit, block, backend, as for `gpuseg.measure`, which
+    measures images in memory.
+
+        table = measure("labels.h5", raw="cells.h5", output="cells.csv", features="all")
+    """
+    files = _together(labels, raw, probabilities, axes, raw_axes)
+    if output is not None:
+        exports.check_name(str(output))
+        check_path(output)
+        inputs = [path for one in files for path in one.paths]
+        exports.check_collisions([(files[0].labels, "table", str(output))], inputs)
+    on_error = "stop" if len(files) == 1 else on_error
+    failed = _survey(files, how.get("features", NOT_LOCATION), on_error)
+    tables: dict[str, pd.DataFrame] = {}
+    for one in (f for f in files if f.labels not in failed):
+        try:
+            tables[one.labels] = _measure_one(one, _telling(one.labels, progress, cancel), how)
+        except InputError as error:
+            if on_error == "stop":
+                raise
+            log.error("%s", error)
+            failed[one.labels] = error
+    if not tables:
+        raise InputError(f"none of {len(files)} label files could be measured")
+    table = _joined(tables, several=len(files) > 1)
+    table.attrs[FAILED] = list(failed)
+    if output is not None:
+        write_table(table, output)
+        log.info("%s: %d objects, %d columns", output, len(table), len(table.columns))
+    return table
+
+
+def _measure_one(files: _Files, progress: Callable[[int, int], None], how: dict[str, Any]) -> "pd.DataFrame":
+    with ExitStack() as stack:
+        labels, raw, proba = files.open(stack)
+        how = how | {"axes": files.axes, "raw_axes": files.raw_axes, "progress": progress}
+        return objects.measure(labels, raw, probabilities=proba, **how)
+
+
+def _together(
+    labels: Paths, raw: Paths | None, proba: Paths | None, axes: str | None, raw_axes: str | None
+) -> list[_Files]:
+    """The files of each image; InputError unless there are as many of one kind as of the other."""
+    every = [
+        [] if x is None else [str(x)] if isinstance(x, str | Path) else list(map(str, x))
+        for x in (labels, raw, proba)
+    ]
+    first = every[0]
+    for what, paths in zip(("raw images", "probability maps"), every[1:], strict=True):
+        if paths and len(paths) != len(first):
+            raise InputError(
+                f"{len(first)} label files and {len(paths)} {what}",
+                hint="give one for each label file, in their order",
+            )
+    if not first or len(set(first)) < len(first):
+        raise InputError("no label file" if not first else "a label file is named twice")
+    none = [None] * len(first)
+    return [
+        _Files(*paths, axes, raw_axes)
+        for paths in zip(first, every[1] or none, every[2] or none, strict=True)
+    ]
+
+
+def _survey(files: Sequence[_Files], features: Any, on_error: str) -> dict[str, GpusegError]:
+    """Look at all headers before anything is measured: errors by label file."""
+    failed: dict[str, GpusegError] = {}
+    kinds: dict[str, tuple[int, int]] = {}
+    for one in files:
+        try:
+            kinds[one.labels] = _look(one)
+            first = next(iter(kinds))
+            if kinds[one.labels] != kinds[first]:
+                text = "{}: the labels are {}D, with {} channels of intensities".format
+                raise InputError(
+                    f"{text(one.labels, *kinds.pop(one.labels))}; {text(first, *kinds[first])}",
+                    hint="their columns differ: make a table for each",
+                )
+        except GpusegError as error:
+            if on_error == "stop":
+                raise
+            log.error("%s", error)
+            failed[one.labels] = error
+    if kinds:
+        choose(features, *next(iter(kinds.values())))  # a wrong name is no fault of a file
+    return failed
+
+
+def _look(files: _Files) -> tuple[int, int]:
+    """Dimensions of a label file and channels of the image under it, if all of them fit."""
+    with ExitStack() as stack:
+        image, raw, proba = files.open(stack)
+        labels, under = pair(image, raw, files.axes, files.raw_axes)
+        classes = None if proba is None else beneath(proba, labels)
+        for opened, pixels in ((image, labels), (raw, under), (proba, classes)):
+            if opened is not None and pixels is not None:
+                log.info("%s", _understood(opened, pixels))
+    return 2 if labels.sizes["z"] == 1 else 3, 0 if under is None else under.sizes["c"]
+
+
+def _understood(image: Image, pixels: Pixels) -> str:
+    said_by = "image" if image.axes_from == "shape" and image.axes != pixels.axes else image.axes_from
+    return f"{pixels.name}: {exports.axes_text(pixels.axes, pixels.shape, said_by)}"
+
+
+def _telling(name: str, progress: Progress | None, cancel: Event | None) -> Callable[[int, int], None]:
+    """Tells how far a file is, and ends it when somebody asks."""
+
+    def tell(done: int, total: int) -> None:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled(f"{name}: stopped after {done} of {total} parts, nothing is kept")
+        if progress is not None:
+            progress(name, done, total)
+
+    return tell
+
+
+def _joined(tables: "dict[str, pd.DataFrame]", *, several: bool) -> "pd.DataFrame":
+    """All tables below each other; of several images with a first column that names them."""
+    if not several:
+        return next(iter(tables.values()))
+    import pandas as pd
+
+    for name, table in tables.items():
+        table.insert(0, "image", name)
+    return pd.concat(tables.values(), ignore_index=True)

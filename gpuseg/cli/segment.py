@@ -1,0 +1,161 @@
+"""`gpuseg segment`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from gpuseg import export as exports
+from gpuseg.cli import console
+from gpuseg.cli.options import Axes, Backend, GpuMemory, Quiet, checked
+from gpuseg.errors import InputError
+from gpuseg.export import DEFAULT_NAME
+
+
+def _output(value: str) -> str:
+    from gpuseg.io import image_format
+
+    exports.check_template(value)
+    image_format(value)
+    return value
+
+
+def _numbers(text: str, kind: Any, counts: tuple[int, ...]) -> list[Any]:
+    try:
+        found = [kind(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) not in counts:
+        raise InputError(f"{text!r}: {' or '.join(map(str, counts))} numbers are needed, with commas between")
+    return found
+
+
+def _sigma(text: str) -> list[float]:
+    return _numbers(text, float, (1, 2, 3))
+
+
+def _classes(text: str) -> list[int]:
+    return _numbers(text, int, tuple(range(1, 256)))
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = _numbers(text, float, (2,))
+    return low, high
+
+
+def _tile(text: str) -> list[int]:
+    return _numbers(text, int, (3,))
+
+
+def _text(name: str, metavar: str, check: Any, text: str) -> Any:
+    """An option whose text `check` takes apart."""
+    return typer.Option(
+        name, metavar=metavar, callback=checked(lambda value: check(value) and value), help=text
+    )
+
+
+Images = Annotated[
+    list[str], typer.Argument(metavar="PROBABILITIES", help="Probability maps; also file.h5/dataset.")
+]
+Out = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="LABELS",
+        callback=checked(_output),
+        help="Files to write; the suffix is the format.",
+    ),
+]
+MethodName = Annotated[
+    str, typer.Option(metavar="NAME", help="simple: one threshold; hysteresis: a low and a high one.")
+]
+Channel = Annotated[int, typer.Option(metavar="N", help="Channel of the objects, from 0.")]
+CoreChannel = Annotated[
+    int | None, typer.Option(metavar="N", help="Channel of the high threshold, if another.")
+]
+Classes = Annotated[
+    str | None,
+    _text("--classes", "N,N", _classes, "Channels of several classes in one go: the likeliest wins."),
+]
+Threshold = Annotated[
+    float | None, typer.Option(metavar="T", help="Least probability of an object; default: 0.5.")
+]
+Low = Annotated[float | None, typer.Option(metavar="T", help="Hysteresis: least probability; default: 0.5.")]
+High = Annotated[float | None, typer.Option(metavar="T", help="Hysteresis: of a core in it; default: 0.8.")]
+Sigma = Annotated[str, _text("--sigma", "S[,S,S]", _sigma, "Smoothing in pixels, along x, y, z; 0 for none.")]
+MinSize = Annotated[int, typer.Option(metavar="N", help="Least pixels of an object.")]
+MaxSize = Annotated[int, typer.Option(metavar="N", help="Most pixels of an object.")]
+KeepApart = Annotated[bool, typer.Option("--keep-apart", help="Hysteresis: cores stay objects of their own.")]
+Connectivity = Annotated[
+    int, typer.Option(metavar="N", help="Neighbours by faces (1), edges (2), corners (3).")
+]
+Split = Annotated[
+    float | None,
+    typer.Option(metavar="P", help="Part objects at necks P pixels narrower than what they join."),
+]
+DropBorder = Annotated[bool, typer.Option("--drop-border", help="Without objects at the border.")]
+Compat = Annotated[str | None, typer.Option(metavar="ilastik", help="Exactly as ilastik does it.")]
+ValueRange = Annotated[
+    str | None,
+    _text("--range", "LOW,HIGH", _range, "Values of probabilities 0 and 1; default: by file or type."),
+]
+TileSize = Annotated[
+    str | None,
+    _text("--tile", "Z,Y,X", _tile, "Pixels to compute at once; default: all that fits into memory."),
+]
+
+
+def segment(
+    images: Images,
+    output: Out = DEFAULT_NAME,
+    method: MethodName = "simple",
+    channel: Channel = 0,
+    core_channel: CoreChannel = None,
+    classes: Classes = None,
+    threshold: Threshold = None,
+    low: Low = None,
+    high: High = None,
+    sigma: Sigma = "1",
+    min_size: MinSize = 10,
+    max_size: MaxSize = 1_000_000,
+    keep_apart: KeepApart = False,
+    connectivity: Connectivity = 1,
+    split: Split = None,
+    drop_border: DropBorder = False,
+    compat: Compat = None,
+    value_range: ValueRange = None,
+    tile: TileSize = None,
+    axes: Axes = None,
+    backend: Backend = "auto",
+    gpu_memory: GpuMemory = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find the objects in PROBABILITIES and write label images."""
+    from gpuseg import api
+    from gpuseg.objects.settings import Settings
+
+    settings: dict[str, Any] = dict(method=method, channel=channel, core_channel=core_channel)
+    settings |= dict(classes=() if classes is None else _classes(classes), sigma=_sigma(sigma))
+    settings |= dict(threshold=threshold, low=low, high=high, keep_apart=keep_apart, split=split)
+    settings |= dict(min_size=min_size, max_size=max_size, connectivity=connectivity)
+    settings |= dict(drop_border=drop_border, compat=compat)
+    checked(lambda given: Settings.of(**given))(settings)
+    with console.telling(quiet), console.stoppable() as cancel, console.progress(quiet) as progress:
+        outcomes = api.segment(
+            images,
+            output=output,
+            axes=axes,
+            range=None if value_range is None else _range(value_range),
+            backend=backend,
+            gpu_memory=gpu_memory,
+            tile=None if tile is None else _tile(tile),
+            progress=progress,
+            cancel=cancel,
+            on_error="skip",
+            **settings,
+        )
+    if errors := {o.image: o.error for o in outcomes if o.error is not None}:
+        if len(outcomes) > 1:
+            typer.echo(f"{len(errors)} of {len(outcomes)} images failed: {', '.join(errors)}", err=True)
+        done_some = len(errors) < len(outcomes)
+        raise typer.Exit(1 if done_some else next(iter(errors.values())).exit_code)

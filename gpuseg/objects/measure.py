@@ -1,0 +1,253 @@
+"""From a label image, and the image under it, to a table: one row for each object and time point."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from gpuseg.axes import SPACE, Voxel
+from gpuseg.backends import get_backend
+from gpuseg.errors import DeviceMemoryError, InputError
+from gpuseg.objects import measure_blocks
+from gpuseg.objects.choice import NOT_LOCATION, Features, choose
+from gpuseg.objects.columns import (
+    OF_CLASSES,
+    Columns,
+    Plan,
+    Source,
+    always,
+    columns,
+    empty,
+    measured,
+    of_classes,
+)
+from gpuseg.objects.pixels import Pixels, beneath, numbered, pair
+from gpuseg.objects.segment import Segmentation
+from gpuseg.objects.sizes import picked
+from gpuseg.tiles import tile_size
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+Lengths = tuple[float, float, float]
+Kind = Literal["labels", "components"]
+Progress = Callable[[int, int], None]  # (parts done, parts in all)
+UNITS = {  # how files write them -> how columns do
+    **dict.fromkeys(("micrometer", "micrometre", "micron", "um", "µm", "μm", "\\u00b5m"), "µm"),
+    **dict.fromkeys(("nanometer", "nanometre", "nm"), "nm"),
+    **dict.fromkeys(("millimeter", "millimetre", "mm"), "mm"),
+}
+SHARE = 8  # a time point measured whole may need so much more than its labels and intensities take
+
+
+def measure(
+    labels: Any,
+    raw: Any = None,
+    *,
+    features: Features = NOT_LOCATION,
+    axes: str | None = None,
+    raw_axes: str | None = None,
+    probabilities: Any = None,
+    classes: Sequence[str] = (),
+    kind: Kind = "labels",
+    margin: Sequence[int] = (30, 30, 1),
+    spacing: float | Sequence[float] | Voxel | Literal["file"] | None = None,
+    unit: str = "µm",
+    block: int | Sequence[int] | None = None,
+    backend: str = "auto",
+    progress: Progress | None = None,
+) -> "pd.DataFrame":
+    """A table of what each object is like: one row for each object and time point.
+
+    Parameters
+    ----------
+    labels : integers, 0 for the background; an array, what `gpuseg.segment` gave, or an image that is open.
+    raw : intensities under them, with or without channels.
+    axes, raw_axes : of the two, one letter of tzyxc for each axis; by default what files say, else yx, zyx or
+        tzyx for labels.
+    features : "all excluding location", "all", names (ids, titles, ids of ilastik), functions, or a list of
+        these. An advanced feature is measured if it is named.
+    probabilities : an image with one channel for each class; `classes` : their names.
+    kind : "labels" keeps ids, "components" numbers the connected parts of equal value.
+    margin : of neighbourhoods, pixels along x, y, z.
+    spacing : size of a pixel, one number or along z, y, x, or "file": lengths, areas and volumes are then in
+        `unit`, and their columns say so. Boxes and centres that every table has stay in pixels.
+    block : size of tiles, one number or along z, y, x, to measure images larger than memory; by default taken
+        where a time point does not fit.
+
+    Columns are object_id, timestep, labelimage_oid (its number in the time point), size, box (its end
+    exclusive), centre and original_oid (its value in `labels`), then the features in the order of their
+    table. Coordinates are in the order x, y, z.
+
+    >>> labels = np.zeros((40, 50), int)
+    >>> labels[5:15, 10:30] = 3
+    >>> table = measure(labels, np.ones((40, 50)), features=["mean_intensity"])
+    >>> table[["original_oid", "Size in pixels", "Mean Intensity"]].values.tolist()
+    [[3.0, 200.0, 1.0]]
+    """
+    if isinstance(labels, Segmentation):
+        labels, axes = labels.labels, axes or labels.axes
+    check_kind(kind)
+    objects, under = pair(labels, raw, axes, raw_axes)
+    proba = None if probabilities is None else beneath(probabilities, objects, name="probabilities")
+    n = objects.sizes
+    ndim, channels = 2 if n["z"] == 1 else 3, 0 if under is None else under.sizes["c"]
+    plan = Plan(
+        get_backend(backend),
+        tuple(choose(features, ndim, channels)),
+        _names(classes, proba),
+        *_lengths(spacing, unit, objects, under),
+        _margin(margin),
+    )
+    source = Source(plan, objects, under, proba)
+    size = _block(block, kind, source)
+    frames = [_frame(source, t, kind, size, partial(progress or _nothing, t, n["t"])) for t in range(n["t"])]
+    if progress is not None:
+        progress(n["t"], n["t"])
+    return _table(frames, lambda: empty(plan, ndim, channels))
+
+
+def check_kind(kind: str) -> str:
+    """`kind`, if there is one of this name."""
+    if kind not in get_args(Kind):
+        raise InputError(f"kind {kind!r}", hint=f"one of {', '.join(get_args(Kind))}")
+    return kind
+
+
+def _nothing(done: int, total: int) -> None: ...
+
+
+def _frame(
+    source: Source, t: int, kind: Kind, block: Sequence[int] | None, tick: Callable[[], None]
+) -> Columns | None:
+    """The columns of a time point, None if it has no objects."""
+    tick()
+    if block is None:
+        try:
+            return _whole(source, t, kind)
+        except DeviceMemoryError as error:
+            if kind == "components":
+                raise
+            source.plan.backend.release()
+            log.warning("%s; going on in tiles", error.problem)
+            block = _fitting(source)
+    return measure_blocks.frame(source, t, block, tick)
+
+
+def _whole(source: Source, t: int, kind: Kind) -> Columns | None:
+    plan, region = source.plan, source.labels.whole
+    labels, ids = numbered(source.labels.integers(t, region))
+    if kind == "components":
+        b, values = plan.backend, plan.backend.asarray(labels)
+        labels, count = b.components(values)
+        ids = ids[picked(b, labels, count, values) - 1]
+    if not len(ids):
+        return None
+    o = plan.objects(labels, len(ids), None if source.raw is None else source.raw.numbers(t, region))
+    o.request(plan.needs(local=False) | plan.needs(local=True))
+    found = always(o) + measured(plan, o, plan.rows)
+    if source.proba is not None:
+        under = plan.objects(labels, len(ids), source.proba.numbers(t, region))
+        under.request(OF_CLASSES)
+        found += of_classes(under, plan.classes)
+    return columns(ids, found)
+
+
+def _table(frames: Sequence[Columns | None], nothing: Callable[[], Columns]) -> "pd.DataFrame":
+    """All frames below each other; `nothing` gives the columns where no frame has objects."""
+    import pandas as pd
+
+    found = [(t, frame) for t, frame in enumerate(frames) if frame is not None]
+    made = [frame for _, frame in found] or [nothing()]
+    joined = made[0]
+    if len(made) > 1:
+        joined = {name: np.concatenate([frame[name] for frame in made]) for name in joined}
+    times = np.repeat([t for t, _ in found], [len(frame["labelimage_oid"]) for _, frame in found])
+    first = {"object_id": np.arange(len(times)), "timestep": times.astype(np.int64)}
+    return pd.DataFrame(first | joined, copy=False)
+
+
+def _names(classes: Sequence[str], proba: Pixels | None) -> tuple[str, ...]:
+    """A name for each channel of the probabilities: those given, else `Label 1`, `Label 2`, ..."""
+    count = 0 if proba is None else proba.sizes["c"]
+    names = tuple(classes) or tuple(f"Label {i + 1}" for i in range(count))
+    if len(names) != count or len(set(names)) != count:
+        raise InputError(
+            f"{len(set(names))} names of classes for {count} channels of probabilities: {', '.join(names)}",
+            hint="give one name for each channel, all different" if count else "give the probabilities too",
+        )
+    return names
+
+
+def _lengths(spacing: Any, unit: str, labels: Pixels, raw: Pixels | None) -> tuple[Lengths, str]:
+    """Size of a pixel along z, y, x and its unit; 1 and no unit where nobody asks for lengths."""
+    if spacing is None:
+        return (1.0, 1.0, 1.0), ""
+    if isinstance(spacing, str) and spacing != "file":
+        raise InputError(f"spacing {spacing!r}", hint='give numbers along z, y, x, or "file"')
+    needed = SPACE if labels.sizes["z"] > 1 else "yx"
+    if isinstance(spacing, str):
+        known = [p.voxel for p in (labels, raw) if p is not None and set(needed) <= set(p.voxel.size)]
+        if not known:
+            raise InputError(
+                f"{labels.name}: the file does not say how large a pixel is along {', '.join(needed)}",
+                hint="give the spacing as numbers along z, y, x",
+            )
+        spacing = known[0]
+    if isinstance(spacing, Voxel):
+        unit = _unit(spacing, needed)
+        spacing = [spacing.size.get(a, 1.0) for a in SPACE]
+    sizes = [float(s) for s in np.ravel(spacing)]
+    sizes = sizes * 3 if len(sizes) == 1 else [1.0] * (3 - len(sizes)) + sizes
+    if len(sizes) != 3 or not all(0 < s < np.inf for s in sizes) or not unit:
+        raise InputError(
+            f"spacing {spacing!r} in unit {unit!r}: positive numbers along z, y, x and a unit are needed"
+        )
+    return (sizes[0], sizes[1], sizes[2]), unit
+
+
+def _unit(voxel: Voxel, axes: str) -> str:
+    """The one unit of all axes, as columns write it."""
+    words = {voxel.unit.get(a, "micrometer") for a in axes}
+    units = {UNITS.get(w.casefold(), w) for w in words}
+    if len(units) != 1:
+        raise InputError(
+            f"pixels are measured in {' and '.join(sorted(units))}",
+            hint="give the spacing as numbers in one unit",
+        )
+    return units.pop()
+
+
+def _margin(margin: Sequence[int]) -> tuple[int, int, int]:
+    """Margins along z, y, x, from two or three along x, y, z."""
+    if len(margin) not in (2, 3) or not all(m == int(m) and m >= 0 for m in margin):
+        raise InputError(
+            f"margin {tuple(margin)}: two or three whole numbers of pixels are needed, along x, y, z"
+        )
+    x, y, z = (int(m) for m in (*margin, 1)[:3])
+    return z, y, x
+
+
+def _fitting(source: Source) -> tuple[int, ...]:
+    """Tiles that the backend has room for."""
+    return tile_size(source.shape, source.plan.margin, source.plan.backend.room(SHARE * source.layers))
+
+
+def _block(block: int | Sequence[int] | None, kind: Kind, source: Source) -> tuple[int, ...] | None:
+    """Size of tiles along z, y, x; None to measure a time point whole."""
+    if block is None:
+        need = SHARE * 4 * source.layers * prod(source.shape)
+        return None if kind == "components" or need < source.plan.backend.free() else _fitting(source)
+    if kind == "components":
+        raise InputError(
+            "connected components cannot be numbered tile by tile here",
+            hint="make labels with gpuseg.segment first, and measure those",
+        )
+    sizes = [block] * 3 if isinstance(block, int) else list(block)
+    if len(sizes) not in (2, 3) or not all(s == int(s) and s > 0 for s in sizes):
+        raise InputError(f"block {block}: positive numbers of pixels are needed, along z, y, x")
+    return tuple([1] * (3 - len(sizes)) + [int(s) for s in sizes])

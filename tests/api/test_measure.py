@@ -1,0 +1,141 @@
+"""Label files in, one table out."""
+
+from threading import Event
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import gpuseg
+from gpuseg import api
+from gpuseg.errors import Cancelled, FileError, InputError, LabelError, ShapeError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The current folder with labels and raw of two images, a and b, and probabilities of a."""
+    monkeypatch.chdir(tmp_path)
+    for name, shift in (("a", 0), ("b", 5)):
+        labels = np.zeros((30, 40), np.uint16)
+        labels[3:9, 3 + shift : 12 + shift], labels[20:, 25:] = 4, 300
+        np.save(f"{name}.npy", labels)
+        np.save(f"{name}_raw.npy", RNG.normal(50, 5, (30, 40)).astype(np.float32))
+    np.save("a_proba.npy", RNG.random((30, 40, 2)).astype(np.float32))
+    return tmp_path
+
+
+def measure(labels, **how):
+    return api.measure(labels, **{"features": ["mean"], "backend": "cpu"} | how)
+
+
+def test_a_file_is_measured_as_its_array_is(files):
+    table = measure("a.npy", raw="a_raw.npy", probabilities="a_proba.npy", classes=["x", "y"])
+    arrays = (np.load(p) for p in ("a.npy", "a_raw.npy", "a_proba.npy"))
+    labels, raw, proba = arrays
+    expected = gpuseg.measure(
+        labels, raw, probabilities=proba, classes=["x", "y"], features=["mean"], backend="cpu"
+    )
+    pd.testing.assert_frame_equal(table, expected)
+    tiled = measure("a.npy", raw="a_raw.npy", probabilities="a_proba.npy", classes=["x", "y"], block=16)
+    np.testing.assert_allclose(tiled, table, 1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".h5", ".parquet"])
+def test_the_table_is_written(files, suffix, caplog):
+    caplog.set_level("INFO")
+    table = measure("a.npy", raw="a_raw.npy", output=f"t{suffix}")
+    assert (files / f"t{suffix}").stat().st_size > 100
+    assert f"t{suffix}: 2 objects, {len(table.columns)} columns" in caplog.text
+    assert "a.npy: 30 x 40, axes yx (guessed from the shape)" in caplog.text
+
+
+def test_several_files_are_one_table_with_a_column_image(files):
+    table = measure(["a.npy", "b.npy"], raw=["a_raw.npy", "b_raw.npy"], output="t.csv")
+    assert list(table)[:3] == ["image", "object_id", "timestep"]
+    assert table["image"].tolist() == ["a.npy", "a.npy", "b.npy", "b.npy"]
+    assert table["object_id"].tolist() == [0, 1, 0, 1]
+    for name, part in table.groupby("image"):
+        alone = measure(name, raw=name.replace(".", "_raw."))
+        pd.testing.assert_frame_equal(part.drop(columns="image").reset_index(drop=True), alone)
+    np.testing.assert_allclose(pd.read_csv("t.csv")["Mean Intensity"], table["Mean Intensity"], 1e-15)
+
+
+def test_axes_are_as_said(files):
+    movie = np.stack([np.load("a.npy"), np.load("b.npy")])
+    np.save("movie.npy", movie)
+    table = measure("movie.npy", axes="tyx", features=[])
+    assert table["timestep"].tolist() == [0, 0, 1, 1]
+    np.save("movie_raw.npy", movie.astype(np.float32))
+    table = measure("movie.npy", raw="movie_raw.npy", raw_axes="tyx")
+    assert table["timestep"].tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "how", "error", "message"),
+    [
+        ("none.npy", {}, FileError, "none.npy"),
+        ("a_raw.npy", {}, LabelError, "a_raw.npy: pixels are float32"),
+        (["a.npy", "b.npy"], {"raw": ["a_raw.npy"]}, InputError, "2 label files and 1 raw images"),
+        (["a.npy", "a.npy"], {}, InputError, "named twice"),
+        ([], {}, InputError, "no label file"),
+        ("a.npy", {"output": "t.doc"}, InputError, "no table has the suffix '.doc'"),
+        ("a.npy", {"output": "t" * 300 + ".csv"}, InputError, "its name has 304 bytes"),
+        ("a.npy", {"features": "mean"}, InputError, "needs intensities"),
+        ("a.npy", {"raw": "wide.npy"}, ShapeError, r"wide.npy: has 30 \(y\) x 41 \(x\) pixels, a.npy has"),
+        (["a.npy", "wide.npy"], {"raw": ["a_raw.npy", "two.npy"]}, InputError, "two.npy"),
+    ],
+)
+def test_what_cannot_be_measured_is_named_before_anything_is(files, monkeypatch, labels, how, error, message):
+    np.save("wide.npy", np.zeros((30, 41), np.uint8))
+    np.save("two.npy", np.zeros((30, 40, 2), np.float32))
+    monkeypatch.setattr("gpuseg.objects.measure.measure", lambda *a, **b: pytest.fail("it was measured"))
+    with pytest.raises(error, match=message):
+        measure(labels, **how)
+
+
+def test_images_of_other_columns_are_not_put_into_one_table(files):
+    np.save("two.npy", np.ones((30, 40, 2), np.float32))
+    with pytest.raises(InputError, match=r"b.npy: .* with 2 channels .*; a.npy: .* with 1 channels"):
+        measure(["a.npy", "b.npy"], raw=["a_raw.npy", "two.npy"])
+
+
+def test_an_input_is_not_overwritten(files):
+    (files / "a.h5").write_bytes(b"")
+    with pytest.raises(InputError, match=r"would overwrite the input a\.h5"):
+        measure("a.h5", output="a.h5")
+
+
+def test_a_file_that_fails_may_be_skipped(files, caplog):
+    spoilt = np.load("b_raw.npy")
+    spoilt[7, 8] = np.nan
+    np.save("b_raw.npy", spoilt)
+    given = {"raw": ["a_raw.npy", "b_raw.npy"], "output": "t.csv"}
+    table = measure(["a.npy", "b.npy"], on_error="skip", **given)
+    assert table.attrs["failed"] == ["b.npy"]
+    assert table["image"].unique().tolist() == ["a.npy"]
+    assert "b_raw.npy: 1 pixels are NaN" in caplog.text
+    (files / "t.csv").unlink()
+    with pytest.raises(InputError, match=r"b_raw.npy: 1 pixels are NaN.* at y 7, x 8"):
+        measure(["a.npy", "b.npy"], **given)
+    assert not (files / "t.csv").exists()
+    with pytest.raises(InputError, match=r"b_raw\.npy: 1 pixels"):
+        measure("b.npy", raw="b_raw.npy", on_error="skip")
+    given["raw"] = ["b_raw.npy", "b_raw.npy"]
+    with pytest.raises(InputError, match="none of 2 label files could be measured"):
+        measure(["a.npy", "b.npy"], on_error="skip", **given)
+
+
+def test_it_stops_between_two_tiles(files):
+    stop, seen = Event(), []
+
+    def progress(name, done, total):
+        seen.append(name)
+        if len(seen) == 3:
+            stop.set()
+
+    with pytest.raises(Cancelled, match=r"a.npy: stopped after 0 of 1 parts"):
+        measure("a.npy", raw="a_raw.npy", block=8, output="t.csv", progress=progress, cancel=stop)
+    assert seen == ["a.npy"] * 3
+    assert not (files / "t.csv").exists()

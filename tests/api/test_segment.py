@@ -1,0 +1,217 @@
+"""Probability maps in files in, label images out: what `api.segment` writes, refuses and goes on after."""
+
+import json
+import logging
+from importlib import import_module
+from pathlib import Path
+from threading import Event
+
+import h5py
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from gpuseg import api, segment
+from gpuseg.axes import Voxel
+from gpuseg.backends import get_backend
+from gpuseg.errors import Cancelled, FileError, InputError, ResourceError, ShapeError
+from gpuseg.io import Output, create_image, open_image
+
+
+def read(path):
+    with open_image(path) as image:
+        return image.read(), image
+
+
+def blobs(shape, seed=0):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), 2)
+    return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+
+
+def store(path, proba, axes, **more):
+    with create_image(path, Output(proba.shape, proba.dtype, axes, **more)) as writer:
+        writer.write(tuple(slice(0, n) for n in proba.shape), proba)
+    return path
+
+
+@pytest.fixture
+def maps(tmp_path):
+    """A file of 2 channels, 60 x 70, and its array."""
+    proba = np.stack([blobs((60, 70), 0), blobs((60, 70), 1)], -1)
+    return store(tmp_path / "a_Probabilities.h5", proba, "yxc", drange=(0, 1)), proba
+
+
+def test_labels_are_written_beside_the_map_as_ilastik_names_them(maps, caplog):
+    path, proba = maps
+    with caplog.at_level(logging.INFO, "gpuseg"):
+        (outcome,) = api.segment(path, channel=1, threshold=0.55, backend="cpu")
+    (written,) = outcome.outputs
+    assert Path(written) == path.with_name("a_Probabilities_Object Identities.h5")
+    labels, image = read(written)
+    expected = segment(proba, axes="yxc", channel=1, threshold=0.55, backend="cpu")
+    assert (image.axes, labels.dtype, labels.shape) == ("yxc", np.uint32, (60, 70, 1))
+    np.testing.assert_array_equal(labels[..., 0], expected.labels)
+    assert f"{written}: {expected.count[0]} objects, 60 x 70 x 1 yxc, uint32" in caplog.messages
+    assert (outcome.error, outcome.image) == (None, str(path))
+
+
+HOWS = {
+    "simple": {"threshold": 0.5},
+    "hysteresis": {"method": "hysteresis", "low": 0.55, "high": 0.6},
+    "kept apart": {"method": "hysteresis", "low": 0.45, "high": 0.6, "keep_apart": True},
+    "split": {"split": 1},
+    "classes": {"classes": (0, 1)},
+}
+
+
+@pytest.mark.parametrize("how", HOWS.values(), ids=HOWS)
+def test_tiles_change_nothing(tmp_path, maps, how):
+    path, _ = maps
+    done = [
+        api.segment(path, output=f"{tmp_path}/{i}.tif", tile=tile, backend="cpu", **how)[0].outputs[0]
+        for i, tile in enumerate((None, (1, 16, 23)))
+    ]
+    whole, tiled = (read(d)[0] for d in done)
+    assert whole.max() > 1
+    np.testing.assert_array_equal(whole, tiled)
+
+
+def test_an_image_larger_than_memory_goes_in_tiles(tmp_path, maps, monkeypatch):
+    path, proba = maps
+    steps = []
+    free = get_backend("cpu").free()
+    monkeypatch.setattr(import_module("gpuseg.api.segment"), "BYTES", free // 60 // 70 + 1)
+    monkeypatch.setattr("gpuseg.backends.cpu.TILE", 2**11)
+    (outcome,) = api.segment(
+        path, output=f"{tmp_path}/out.tif", backend="cpu", progress=lambda *s: steps.append(s)
+    )
+    assert steps[-1] == (str(path), 6, 6)  # three tiles, twice
+    expected = segment(proba, axes="yxc", backend="cpu").labels
+    np.testing.assert_array_equal(read(outcome.outputs[0])[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "kept"), [("tzyxc", (2, 1, 40, 50, 2), "tzyxc"), ("cxyt", (2, 50, 40, 3), "cxyt")]
+)
+def test_labels_have_the_axes_of_their_map(tmp_path, axes, shape, kept):
+    proba = blobs(shape)
+    path = store(tmp_path / "a.h5", proba, axes)
+    (outcome,) = api.segment(path, channel=1, backend="cpu")
+    labels, image = read(outcome.outputs[0])
+    assert image.axes == kept
+    expected = segment(proba, axes=axes, channel=1, backend="cpu")
+    np.testing.assert_array_equal(np.squeeze(labels), np.squeeze(expected.labels))
+
+
+def test_pixel_sizes_and_origin_are_carried_through(tmp_path):
+    voxel = Voxel({"y": 0.5, "x": 0.25}, {"y": "micrometer", "x": "micrometer"})
+    path = store(tmp_path / "a.h5", blobs((40, 50)), "yx", voxel=voxel)
+    (outcome,) = api.segment(path, output=f"{tmp_path}/{{nickname}}_{{result_type}}.h5", backend="cpu")
+    assert outcome.outputs == (f"{tmp_path}/a_Object Identities.h5",)
+    assert read(outcome.outputs[0])[1].voxel.size == voxel.size
+    with h5py.File(outcome.outputs[0]) as file:
+        attributes = dict(file["exported_data"].attrs)
+    assert json.loads(attributes["gpuseg"])["result"] == "Object Identities"
+    assert attributes["display_mode"] == b"random-colortable"
+
+
+def test_the_range_is_what_the_file_says(tmp_path, caplog):
+    proba = blobs((40, 50))
+    stored = np.round(proba * 100).astype(np.uint8)
+    said = store(tmp_path / "a.h5", stored, "yx", drange=(0, 100))
+    silent = store(tmp_path / "b.h5", stored, "yx")
+    kept = {}
+    for name, path, more in (("file", said, {}), ("type", silent, {}), ("user", silent, {"range": (0, 100)})):
+        with caplog.at_level(logging.INFO, "gpuseg"):
+            (outcome,) = api.segment(path, sigma=0, min_size=0, backend="cpu", **more)
+        kept[name] = read(outcome.outputs[0])[0][..., 0] > 0
+    np.testing.assert_array_equal(kept["file"], stored >= 50)
+    np.testing.assert_array_equal(kept["user"], stored >= 50)
+    np.testing.assert_array_equal(kept["type"], stored >= 128)
+    assert caplog.text.count("is taken for probabilities 0 to 1 stored as 0 to 255") == 1
+
+
+def test_counts_are_told_by_class_and_time_point(tmp_path, caplog):
+    proba = np.zeros((2, 20, 20, 2), np.float32)
+    proba[..., 0] = 0.5
+    proba[:, 2:8, 2:8, 1] = proba[0, 12:18, 12:18, 1] = 0.9
+    path = store(tmp_path / "a.h5", proba, "tyxc")
+    with caplog.at_level(logging.INFO, "gpuseg"):
+        api.segment(path, classes=(1,), sigma=0, output=f"{tmp_path}/o.h5", backend="cpu")
+    assert "3 objects at 2 time points (channel 1: 3), 2 x 20 x 20 x 1 tyxc, uint32" in caplog.text
+
+
+def test_a_png_numbers_up_to_65535_objects(tmp_path, maps):
+    path, _ = maps
+    (outcome,) = api.segment(path, output=f"{tmp_path}/a.png", backend="cpu")
+    assert read(outcome.outputs[0])[0].dtype in (np.uint8, np.uint16)
+    many = np.zeros((520, 520), np.float32)
+    many[::2, ::2] = 1
+    np.save(tmp_path / "many.npy", many)
+    how = {"sigma": 0, "min_size": 1, "backend": "cpu"}
+    with pytest.raises(InputError, match="more than 65535 objects, uint16 cannot number them"):
+        api.segment(tmp_path / "many.npy", output=f"{tmp_path}/m.png", **how)
+    assert not (tmp_path / "m.png").exists()
+
+
+def test_a_bad_image_is_named_and_the_others_are_done(tmp_path, maps):
+    path, _ = maps
+    bad = np.full((30, 40), 0.5, np.float32)
+    bad[3, 4] = np.nan
+    np.save(tmp_path / "bad.npy", bad)
+    np.save(tmp_path / "small.npy", bad[:2])
+    paths = [tmp_path / "bad.npy", path, tmp_path / "small.npy", tmp_path / "absent.npy"]
+    outcomes = api.segment(paths, backend="cpu", on_error="skip")
+    told = [str(o.error) for o in outcomes]
+    assert told[0].startswith(f"{paths[0]}: ")
+    assert "has NaN" in told[0]
+    assert outcomes[1].error is None
+    assert told[2].startswith(f"{paths[2]}: sigma 1 along y is above a third of the image's 2 pixels")
+    assert told[3].startswith(f"{paths[3]}: ")
+    assert [type(o.error) for o in outcomes] == [InputError, type(None), ShapeError, FileError]
+    assert not list(tmp_path.glob("bad_*"))
+    with pytest.raises(InputError, match=f"^{paths[0]}"):
+        api.segment(paths[:1], backend="cpu")
+
+
+def test_nothing_is_computed_if_results_would_overwrite_each_other(tmp_path, maps):
+    path, _ = maps
+    with pytest.raises(InputError, match="would overwrite the input"):
+        api.segment(path, output=str(path), backend="cpu")
+    np.save(tmp_path / "b.npy", blobs((30, 40)))
+    with pytest.raises(InputError, match="would overwrite the labels of"):
+        api.segment([path, tmp_path / "b.npy"], output=f"{tmp_path}/o.h5", backend="cpu")
+
+
+def test_a_full_disk_is_told_before_anything_is_computed(maps, monkeypatch):
+    path, _ = maps
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("", (), {"free": 10})())
+    with pytest.raises(ResourceError, match=r"the results need .*, the disk has 10 bytes free"):
+        api.segment(path, backend="cpu")
+
+
+@pytest.mark.parametrize("tile", [None, (1, 20, 20)])
+def test_a_cancelled_image_leaves_nothing(maps, tile):
+    path, _ = maps
+    stop = Event()
+    stop.set()
+    with pytest.raises(Cancelled, match=r"a_Probabilities.h5: stopped after 0 of"):
+        api.segment(path, tile=tile, cancel=stop, backend="cpu")
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"channel": 4}, "channel 4 of an image with 2 channels"),
+        ({"output": "{roi}.h5"}, "unknown placeholder {roi}"),
+        ({"tile": (1, 0, 4)}, "tile .1, 0, 4.: three numbers of pixels from 1"),
+        ({"low": 0.5}, "low 0.5 changes nothing"),
+        ({"axes": "yx"}, "axes 'yx' name 2 axes, the array has 3"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused_with_a_reason(maps, how, told):
+    with pytest.raises(InputError, match=told):
+        api.segment(maps[0], backend="cpu", **how)
+    with pytest.raises(TypeError, match="treshold"):
+        api.segment(maps[0], treshold=0.5)

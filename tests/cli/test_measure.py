@@ -1,0 +1,106 @@
+"""`gpuseg measure`."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gpuseg import measure
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder with labels.npy, raw.npy and proba.npy."""
+    monkeypatch.chdir(tmp_path)
+    labels = np.zeros((30, 40), np.uint16)
+    labels[3:9, 3:12], labels[20:, 25:] = 4, 300
+    np.save("labels.npy", labels)
+    np.save("raw.npy", np.random.default_rng(0).normal(50, 5, (30, 40)).astype(np.float32))
+    np.save("wide.npy", np.zeros((30, 41), np.uint8))
+    np.save("proba.npy", np.random.default_rng(1).random((30, 40, 2)).astype(np.float32))
+    return tmp_path
+
+
+def test_it_writes_what_the_function_gives(gpuseg, here):
+    done = gpuseg("measure", "labels.npy", "--raw", "raw.npy", "-o", "t.csv", "--backend", "cpu")
+    assert done.exit_code == 0, done.output
+    expected = measure(np.load("labels.npy"), np.load("raw.npy"), backend="cpu")
+    pd.testing.assert_frame_equal(pd.read_csv("t.csv"), expected, rtol=1e-12, check_dtype=False)
+    assert done.stdout.splitlines() == [
+        "labels.npy: 30 x 40, axes yx (guessed from the shape)",
+        "raw.npy: 30 x 40, axes yx (guessed from the shape)",
+        f"t.csv: 2 objects, {len(expected.columns)} columns",
+    ]
+
+
+def test_every_option_reaches_the_function(gpuseg, here):
+    words = ["--features", "mean, Size in pixels,mean_in_neighborhood", "--margin", "4,3", "--kind", "labels"]
+    words += ["--probabilities", "proba.npy", "--classes", "a, b", "--spacing", "0.5,0.5", "--unit", "nm"]
+    words += ["--block", "16", "--axes", "yx", "--raw-axes", "yx", "--backend", "cpu", "-q"]
+    done = gpuseg("measure", "labels.npy", "--raw", "raw.npy", "-o", "t.csv", *words)
+    assert (done.exit_code, done.output) == (0, "")
+    expected = measure(
+        np.load("labels.npy"),
+        np.load("raw.npy"),
+        features=["mean", "count", "mean_in_neighborhood"],
+        margin=(4, 3),
+        probabilities=np.load("proba.npy"),
+        classes=["a", "b"],
+        spacing=0.5,
+        unit="nm",
+        backend="cpu",
+    )
+    pd.testing.assert_frame_equal(pd.read_csv("t.csv"), expected, rtol=1e-6, check_dtype=False)
+
+
+def test_components_and_all_are_words(gpuseg, here):
+    done = gpuseg("measure", "labels.npy", "-o", "t.csv", "--kind", "components", "--features", "all")
+    assert done.exit_code == 0, done.output
+    assert len(pd.read_csv("t.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-o", "t.docx"],
+        [],
+        ["-o", "t.csv", "--margin", "30"],
+        ["-o", "t.csv", "--margin", "a,b"],
+        ["-o", "t.csv", "--spacing", "0"],
+        ["-o", "t.csv", "--block", "0"],
+        ["-o", "t.csv", "--kind", "islands"],
+        ["-o", "t.csv", "--axes", "yy"],
+        ["-o", "t.csv", "--fetures", "all"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(gpuseg, here, words):
+    done = gpuseg("measure", "labels.npy", *words)
+    assert done.exit_code == 2, done.output
+    assert not list(here.glob("t*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.npy"], "none.npy"),
+        (["raw.npy"], "raw.npy: pixels are float32"),
+        (["labels.npy", "--features", "meen"], "unknown object feature 'meen'"),
+        (["labels.npy", "--raw", "wide.npy"], "wide.npy: has 30 (y) x 41 (x) pixels, labels.npy has"),
+    ],
+    ids=lambda a: " ".join(a) if isinstance(a, list) else "",
+)
+def test_invalid_input_is_exit_code_3_and_told_once(gpuseg, here, words, message):
+    done = gpuseg("measure", *words, "-o", "t.csv")
+    assert done.exit_code == 3, done.output
+    assert done.output.count(message) == 1
+    assert "Traceback" not in done.output
+    assert not (here / "t.csv").exists()
+
+
+def test_some_failed_files_are_exit_code_1_and_listed(gpuseg, here):
+    np.save("bad.npy", -np.eye(30, 40, dtype=np.int8))
+    done = gpuseg("measure", "labels.npy", "bad.npy", "-o", "t.csv")
+    assert done.exit_code == 1
+    assert "Error: bad.npy: label -1 at y 0, x 0" in done.stderr
+    assert done.stderr.splitlines()[-1] == "1 of 2 images failed: bad.npy"
+    assert set(pd.read_csv("t.csv")["image"]) == {"labels.npy"}

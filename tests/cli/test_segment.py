@@ -1,0 +1,97 @@
+"""`gpuseg segment`: what it prints, writes and returns."""
+
+import numpy as np
+import pytest
+
+from gpuseg import segment
+from gpuseg.io import open_image
+
+
+@pytest.fixture
+def maps(tmp_path, monkeypatch):
+    """The current folder, with proba.npy of 30 x 40 and 2 channels: two discs, one above 0.8."""
+    monkeypatch.chdir(tmp_path)
+    y, x = np.mgrid[:30, :40]
+    first, second = ((y - 15) ** 2 + (x - at) ** 2 <= 49 for at in (10, 28))
+    proba = np.where(first, 0.9, np.where(second, 0.7, 0.1)).astype(np.float32)
+    both = np.stack([1 - proba, proba], -1)
+    np.save("proba.npy", both)
+    return both
+
+
+def read(path):
+    with open_image(path) as image:
+        return image.read()
+
+
+def test_it_writes_labels_and_says_what_it_found(gpuseg, maps):
+    done = gpuseg("segment", "proba.npy", "--channel", 1, "-o", "labels.tif", "--backend", "cpu")
+    assert done.exit_code == 0, done.output
+    assert [line for line in done.stdout.splitlines() if not line.startswith("compiling")] == [
+        "proba.npy: 30 x 40 x 2, axes yxc (guessed from the shape)",
+        "labels.tif: 2 objects, 30 x 40 yx, uint32",
+    ]
+    np.testing.assert_array_equal(read("labels.tif"), segment(maps, channel=1, backend="cpu").labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        (
+            "--method hysteresis --low 0.4 --high 0.8 --sigma 0.5 --core-channel 1",
+            {"method": "hysteresis", "low": 0.4, "high": 0.8, "sigma": 0.5},
+        ),
+        (
+            "--method hysteresis --keep-apart --compat ilastik",
+            {"method": "hysteresis", "keep_apart": True, "compat": "ilastik"},
+        ),
+        (
+            "--threshold 0.6 --sigma 1,2,0 --min-size 3 --max-size 140 --connectivity 2",
+            {"threshold": 0.6, "sigma": (1, 2, 0), "min_size": 3, "max_size": 140, "connectivity": 2},
+        ),
+        ("--split 1 --drop-border --range 0,1", {"split": 1, "drop_border": True}),
+        ("--classes 0,1 --tile 1,9,9", {"classes": (0, 1)}),
+    ],
+)
+def test_options_are_those_of_the_function(gpuseg, maps, options, how):
+    common = ("segment", "proba.npy", "--channel", 1, "-o", "labels.h5", "--backend", "cpu", "-q")
+    done = gpuseg(*common, *options.split())
+    assert (done.exit_code, done.output) == (0, "")
+    expected = segment(maps, channel=1, backend="cpu", **how)
+    np.testing.assert_array_equal(read("labels.h5")[..., 0], expected.labels)
+    assert expected.count[0] > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--method watershed",
+        "--low 0.4",
+        "--method hysteresis --low 0.8 --high 0.4",
+        "--threshold 7",
+        "--min-size 9 --max-size 3",
+        "--sigma wide",
+        "--sigma 1,1,1,1",
+        "--classes a",
+        "--range 1",
+        "--tile 3",
+        "--keep-apart",
+        "-o labels.docx",
+        "-o {roi}.h5",
+        "--compat cellprofiler",
+    ],
+)
+def test_wrong_usage_is_exit_code_2(gpuseg, maps, options):
+    done = gpuseg("segment", "proba.npy", *options.split())
+    assert done.exit_code == 2, done.output
+    assert "Usage" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_an_image_that_does_not_fit_is_exit_code_3_and_one_of_many_1(gpuseg, maps):
+    np.save("flat.npy", maps[..., 1])
+    done = gpuseg("segment", "flat.npy", "--channel", 1, "--backend", "cpu")
+    assert (done.exit_code, "channel 1 of an image with 1 channel" in done.stderr) == (3, True)
+    done = gpuseg("segment", "flat.npy", "proba.npy", "--channel", 1, "--backend", "cpu")
+    assert done.exit_code == 1
+    assert "1 of 2 images failed: flat.npy" in done.stderr

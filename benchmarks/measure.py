@@ -36,6 +36,9 @@ class Size:
     prototypes: bool = True  # they take a minute to compile
     file_side: int = 1024  # of the image that the command line reads
     memory_side: int = 4096
+    object_side: int = 4096  # of the image of cells
+    object_cube: int = 256  # of the volume of blobs
+    most_objects: int = 10**6
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,19 +150,24 @@ class Vigra:
 
     def join(self, lineup: Lineup, rows: Floats, labels: NDArray[Any], trees: int, engine: str) -> bool:
         """Train on the rows and be ready to race as `engine`; False where there is no vigra."""
-        if not lineup.admits(engine, self.absent()):
+        if not self.enters(lineup, engine):
             return False
         self.share("rows", rows.shape)[...] = rows
         self.share("labels", labels.shape)[...] = labels
         self.do("train", rows="rows", labels="labels", trees=trees)
-        assert self.process is not None
-        lineup.others.append(self.process.pid)
         return True
 
-    def share(self, name: str, shape: Sequence[int]) -> Floats:
-        """A float32 array that both processes see."""
+    def enters(self, lineup: Lineup, engine: str) -> bool:
+        """Whether there is a vigra to race as `engine`; its work is then counted as ours."""
+        if not lineup.admits(engine, self.absent()):
+            return False
+        lineup.others.append(self._started().pid)
+        return True
+
+    def share(self, name: str, shape: Sequence[int], dtype: Any = np.float32) -> NDArray[Any]:
+        """An array that both processes see; one name is one shape."""
         path = Path(self.folder.name, f"{name}.npy")
-        return np.asarray(np.lib.format.open_memmap(path, "w+", np.float32, tuple(shape)))
+        return np.asarray(np.lib.format.open_memmap(path, "w+", dtype, tuple(shape)))
 
     def last(self) -> Floats:
         """What the last task came to."""
@@ -172,18 +177,22 @@ class Vigra:
 
     def do(self, task: str, **arguments: Any) -> float:
         """Run a function of the worker; seconds it took there."""
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
+        answer = process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"vigra's process ended with code {process.wait()} during {task!r}")
+        return float(json.loads(answer))
+
+    def _started(self) -> "subprocess.Popen[str]":
         if self.process is None:
             command = [SYSTEM_PYTHON, str(ROOT / "benchmarks" / "vigra_worker.py"), self.folder.name]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
             )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"vigra's process ended with code {self.process.wait()} during {task!r}")
-        return float(json.loads(answer))
+        return self.process
 
     def run(self, task: str, **arguments: Any) -> Callable[[], float]:
         """`do` as something that can be raced."""

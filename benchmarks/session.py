@@ -11,6 +11,7 @@ from benchmarks import (
     bench_forest,
     bench_image,
     bench_memory,
+    bench_objects,
     bench_planes,
     bench_start,
     bench_training,
@@ -27,10 +28,23 @@ SECTIONS: dict[str, Callable[[Size], Iterator[Case]]] = {
     "image": bench_image.measure,
     "volume": bench_volume.measure,
     "training": bench_training.measure,
+    "objects": bench_objects.measure,
     "start": bench_start.measure,
     "memory": bench_memory.measure,
 }
-QUICK = Size(512, 64, 32, rounds=3, prototypes=False, file_side=256, memory_side=1024, patience=0)
+QUICK = Size(
+    512,
+    64,
+    32,
+    rounds=3,
+    prototypes=False,
+    file_side=256,
+    memory_side=1024,
+    object_side=512,
+    object_cube=64,
+    most_objects=10**4,
+    patience=0,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -53,6 +53,24 @@ def growth(small: str, large: str, most: float) -> Target:
     return Target("memory", f"{large}: over {small}", value, most, "at most", "times")
 
 
+def cost_of_many(cases: str, most: float) -> Target:
+    """Of the largest case whose name begins so: its time per object over the least of all."""
+
+    def value(rows: Rows) -> float:
+        rates = [
+            row["rate"]
+            for (case, engine), row in rows.items()
+            if engine == "gpuseg" and case.startswith(cases)
+        ]
+        if not rates:
+            raise KeyError(cases)
+        return float(max(rates) / rates[-1])
+
+    return Target(
+        "objects", f"{cases}: time per object among most over the least", value, most, "at most", "times"
+    )
+
+
 TARGETS = (
     times_faster("planes", "2D planes", "OpenCV", 3.5),
     times_faster("planes", "2D planes", "scikit-image", 12),
@@ -67,6 +85,18 @@ TARGETS = (
     times_faster("volume", "3D image to probabilities", "vigra", 12),
     times_faster("volume", "3D image to probabilities", "prototype", 1),
     times_faster("training", "training", "scikit-learn", 5),
+    times_faster("objects", "2D components", "cc3d", 1),
+    times_faster("objects", "2D components", "OpenCV", 1),
+    times_faster("objects", "2D components", "vigra", 8),
+    times_faster("objects", "3D components", "cc3d", 1),
+    times_faster("objects", "2D probabilities to objects", "cc3d + fastremap", 2),
+    times_faster("objects", "2D standard features", "vigra", 7),
+    times_faster("objects", "3D standard features", "vigra", 7),
+    times_faster("objects", "2D standard features, part of the image", "scikit-image", 100),
+    times_faster("objects", "neighbourhood features", "one object at a time", 50),
+    times_faster("objects", "convex hull features", "scikit-image", 20),
+    times_faster("objects", "skeleton features", "vigra", 1),
+    cost_of_many("components and standard features", 1.2),
     seconds("gpuseg predict, second start", 2.5),
     seconds("import gpuseg", 0.2),
     seconds("gpuseg --help", 0.4),

@@ -128,7 +128,60 @@ def apply(name, image, s):
     return f.hessianOfGaussianEigenvalues(image, s, **w)
 
 
-TASKS = {task.__name__: task for task in (train, proba, row_proba, image_proba, planes, save)}
+def components(mask):
+    """Connected components, neighbours sharing a face."""
+    pixels = tagged(mask)
+    return timed(lambda: vigra.analysis.labelMultiArrayWithBackground(pixels))
+
+
+def objects(proba, low, high, least, most):
+    """What reaches `low`, holds a core of the right size that reaches `high`, and has the right size."""
+    values = tagged(proba)
+
+    def work():
+        cores = vigra.analysis.labelMultiArrayWithBackground((values >= high).view(np.uint8))
+        core = right_size(cores, least, most)[cores]
+        labels = vigra.analysis.labelMultiArrayWithBackground((values >= low).view(np.uint8))
+        kept = right_size(labels, least, most)
+        held = np.zeros_like(kept)
+        held[labels[core]] = True
+        kept &= held
+        return (np.cumsum(kept) * kept).astype(np.uint32)[labels]
+
+    return timed(work)
+
+
+def right_size(labels, least, most):
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= least) & (sizes <= most)
+
+
+def region_features(labels, image, names):
+    """Region accumulators; what is kept are count, mean and variance (3, objects)."""
+    pixels, values = tagged(labels), tagged(image)
+    extract = vigra.analysis.extractRegionFeatures
+    seconds = timed(lambda: extract(values, pixels, features=names, ignoreLabel=0))
+    LAST[:] = [np.stack([LAST[0][name][1:].ravel() for name in ("Count", "Mean", "Variance")])]
+    return seconds
+
+
+def skeleton_features(labels, names):
+    """Skeletons of all objects; what is kept are the features named (features, objects)."""
+    pixels = tagged(labels)
+    seconds = timed(lambda: vigra.analysis.extractSkeletonFeatures(pixels))
+    LAST[:] = [np.stack([LAST[0][name][1:] for name in names])]
+    return seconds
+
+
+def tagged(name):
+    values = array(name)
+    return vigra.taggedView(values, "zyx"[-values.ndim :])
+
+
+PIXELS = (train, proba, row_proba, image_proba, planes)
+OBJECTS = (components, objects, region_features, skeleton_features)
+TASKS = {task.__name__: task for task in (*PIXELS, *OBJECTS, save)}
 
 for line in sys.stdin:
     request = json.loads(line)

@@ -11,6 +11,7 @@ from gpuseg.errors import InputError
 from gpuseg.objects.choice import ALL, NOT_LOCATION
 
 FILE = "file"
+DEFAULT = NOT_LOCATION.replace(" ", "-")
 
 
 def _output(value: str) -> str:
@@ -49,78 +50,86 @@ def _split(text: str | None, of: Callable[[str], Any] = str.strip) -> list[Any]:
     return [of(word) for word in text.split(",")] if text else []
 
 
+Labels = Annotated[list[str], typer.Argument(metavar="LABELS", help="Label images; also file.h5/dataset.")]
+Output = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="TABLE",
+        callback=checked(_output),
+        help="The table to write: .csv, .h5 or .parquet.",
+    ),
+]
+Raw = Annotated[
+    list[str] | None,
+    typer.Option("--raw", metavar="FILE", help="Image under the labels; one for each label image."),
+]
+RawAxes = Annotated[str | None, typer.Option("--raw-axes", help="Axes of the raw images.")]
+Features = Annotated[
+    str,
+    typer.Option("--features", metavar="A,B,...", help=f"{ALL}, {DEFAULT}, or names with commas."),
+]
+Margin = Annotated[
+    str,
+    typer.Option(
+        "--margin",
+        metavar="X,Y[,Z]",
+        callback=checked(_numbers(int, 0, (2, 3))),
+        help="Width of neighbourhoods, in pixels.",
+    ),
+]
+Probabilities = Annotated[
+    list[str] | None,
+    typer.Option("--probabilities", metavar="FILE", help="Map with a channel for each class."),
+]
+Classes = Annotated[
+    str, typer.Option("--classes", metavar="A,B,...", help="Names of the channels of probabilities.")
+]
+Kind = Annotated[
+    str,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        callback=checked(_kind),
+        help="labels: keep ids; components: number connected parts of equal value.",
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        "--spacing",
+        metavar="S|Z,Y,X|file",
+        callback=checked(_spacing),
+        help="Size of a pixel, to measure in lengths, not pixels.",
+    ),
+]
+Unit = Annotated[str, typer.Option("--unit", help="Unit of the spacing.")]
+Block = Annotated[
+    str | None,
+    typer.Option(
+        "--block",
+        metavar="N|Z,Y,X",
+        callback=checked(_numbers(int, 1, (1, 2, 3))),
+        help="Size of tiles; default: the whole image, if it fits into memory.",
+    ),
+]
+
+
 def measure(
-    labels: Annotated[
-        list[str], typer.Argument(metavar="LABELS", help="Label images; also file.h5/dataset.")
-    ],
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="TABLE",
-            callback=checked(_output),
-            help="The table to write: .csv, .h5 or .parquet.",
-        ),
-    ],
-    raw: Annotated[
-        list[str] | None,
-        typer.Option("--raw", metavar="FILE", help="Image under the labels; one for each label image."),
-    ] = None,
-    features: Annotated[
-        str,
-        typer.Option(
-            "--features",
-            metavar="A,B,...",
-            help=f"{ALL}, {NOT_LOCATION.replace(' ', '-')}, or names with commas.",
-        ),
-    ] = NOT_LOCATION.replace(" ", "-"),
-    margin: Annotated[
-        str,
-        typer.Option(
-            "--margin",
-            metavar="X,Y[,Z]",
-            callback=checked(_numbers(int, 0, (2, 3))),
-            help="Width of neighbourhoods, in pixels.",
-        ),
-    ] = "30,30,1",
-    probabilities: Annotated[
-        list[str] | None,
-        typer.Option("--probabilities", metavar="FILE", help="Map with a channel for each class."),
-    ] = None,
-    classes: Annotated[
-        str, typer.Option("--classes", metavar="A,B,...", help="Names of the channels of probabilities.")
-    ] = "",
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--kind",
-            metavar="KIND",
-            callback=checked(_kind),
-            help="labels: keep ids; components: number connected parts of equal value.",
-        ),
-    ] = "labels",
-    spacing: Annotated[
-        str | None,
-        typer.Option(
-            "--spacing",
-            metavar="S|Z,Y,X|file",
-            callback=checked(_spacing),
-            help="Size of a pixel, to measure in lengths, not pixels.",
-        ),
-    ] = None,
-    unit: Annotated[str, typer.Option("--unit", help="Unit of the spacing.")] = "µm",
-    block: Annotated[
-        str | None,
-        typer.Option(
-            "--block",
-            metavar="N|Z,Y,X",
-            callback=checked(_numbers(int, 1, (1, 2, 3))),
-            help="Size of tiles; default: the whole image, if it fits into memory.",
-        ),
-    ] = None,
+    labels: Labels,
+    output: Output,
+    raw: Raw = None,
+    features: Features = DEFAULT,
+    margin: Margin = "30,30,1",
+    probabilities: Probabilities = None,
+    classes: Classes = "",
+    kind: Kind = "labels",
+    spacing: Spacing = None,
+    unit: Unit = "µm",
+    block: Block = None,
     axes: Axes = None,
-    raw_axes: Annotated[str | None, typer.Option("--raw-axes", help="Axes of the raw images.")] = None,
+    raw_axes: RawAxes = None,
     backend: Backend = "auto",
     quiet: Quiet = False,
 ) -> None:

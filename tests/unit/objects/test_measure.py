@@ -50,10 +50,10 @@ def test_the_columns_of_every_table_are_ilastiks_with_x_first(labels):
 
 
 def test_features_follow_in_the_order_of_their_table_whatever_the_order_asked(labels, raw):
-    names = ["total_intensity", "mean_intensity"]
-    assert list(table(labels, raw, names))[-2:] == ["Mean Intensity", "Total Intensity"]
+    found = table(labels, raw, ["kurtosis", "variance", "mean"])
+    assert list(found)[-3:] == ["Mean Intensity", "Variance of Intensity", "Kurtosis of Intensity"]
     inside = raw[labels == 9]
-    assert table(labels, raw, names).iloc[1, -2:].tolist() == pytest.approx([inside.mean(), inside.sum()])
+    assert found.iloc[1, -3:-1].tolist() == pytest.approx([inside.mean(), inside.var()], rel=1e-5)
 
 
 def test_several_channels_are_numbered_channel_by_channel(labels, raw):
@@ -306,12 +306,14 @@ def test_bad_input_is_named(how, error, message):
 
 def test_each_sees_an_object_in_its_box(labels, raw):
     seen = []
-    o = context.Objects(_cpu(), np.int32(labels == 9)[None], 1, np.stack([raw, -raw])[:, None])
+    inside = np.int32(labels == 9)
+    inside[3, 4] = 2
+    o = context.Objects(_cpu(), inside[None], 2, np.stack([raw, -raw])[:, None])
     o.each(lambda mask, image: seen.append((mask, image)) or 0)
     mask, image = seen[0]
-    assert mask.all()
-    assert mask.shape == (4, 5)
+    np.testing.assert_array_equal(mask, (inside == 1)[2:6, 3:8])
     np.testing.assert_array_equal(image, np.stack([raw, -raw])[:, 2:6, 3:8])
+    assert seen[1][0].shape == (1, 1)
 
 
 def _cpu():

@@ -76,13 +76,14 @@ def test_each_box_is_read_once_and_no_read_is_much_larger():
     """Of the labels; objects that begin in one tile are read together."""
     labels = np.zeros((64, 64), np.int64)
     labels[2:9, 2:60] = 1  # longer than a tile: by itself
+    labels[10:12, 2:4] = 5
     labels[20:25, 2:6], labels[20:25, 8:12], labels[40:50, 40:50] = 2, 3, 4
     boxes = np.array(
         [[[0, 0], s[0].indices(64)[:2], s[1].indices(64)[:2]] for s in ndimage.find_objects(labels)]
     )
     boxes[:, 1:, 1] -= 1
     groups = [g.tolist() for g in measure_blocks._groups(np.array(boxes), (1, 16, 16))]
-    assert sorted(groups) == [[0], [1, 2], [3]]
+    assert sorted(groups) == [[0], [1, 2], [3], [4]]
 
 
 def test_a_local_feature_sees_neighbours_as_in_the_whole_image():

@@ -74,7 +74,7 @@ CASES = {
     "2D, along x only": lambda: objects(blobs((30, 41), 1.5), margin=(1, 0, 6)),
     "2D, margin 2": lambda: objects(blobs((30, 41), 1.5), margin=(1, 1, 2)),
     "three channels": lambda: objects(blobs((50, 61), 1.2), 3),
-    "3D": lambda: objects(blobs((14, 25, 26), 1.6), margin=(4, 4, 4)),
+    "3D": lambda: objects(blobs((14, 25, 26), 1.6), margin=(3, 3, 3)),
     "3D, default margin": lambda: objects(blobs((9, 45, 46), 1.9), margin=(1, 30, 30)),
     "3D, flat margin": lambda: objects(blobs((12, 25, 26), 1.6), margin=(2, 5, 7)),
     "3D, no slices": lambda: objects(blobs((12, 25, 26), 1.6), margin=(0, 5, 5)),

@@ -55,6 +55,8 @@ struct Launch {
     unsigned grid[3], block[3];
     uint64_t shared;
     int reverse, threads, flush;
+    char* stacks;      // for MOST threads, lent for the launch
+    unsigned* walled;  // how many of them have an unreadable page at their end
 };
 enum State : unsigned char { NEW, READY, AT_BLOCK, AT_WARP, DONE };
 struct Thread {
@@ -79,6 +81,7 @@ GS_STATIC void* scheduler;      // its stack
 GS_STATIC void* parked[MOST];   // stacks that wait for a thread
 GS_STATIC unsigned idle, made;  // how many are parked, how many there are
 GS_STATIC char* stacks;
+GS_STATIC unsigned own_walls, *walled;
 GS_STATIC uint64_t shown[MOST / 32][32];  // what the lanes of a warp put
 GS_STATIC unsigned votes, voted;          // of the next and of the last barrier
 GS_STATIC char *dynamic, *arena;          // dynamic shared memory: its end touches an unreadable page
@@ -178,7 +181,10 @@ static void resume(Thread* t) {
     if (t->state == READY) return gs_switch(&scheduler, t->stack);
     if (!idle) {
         char* stack = stacks + made++ * STACK;
-        mprotect(stack, 4096, PROT_NONE);  // a deep stack faults here, before it reaches its neighbour
+        if (made > *walled) {
+            mprotect(stack, 4096, PROT_NONE);  // a deep stack faults here, before it reaches its neighbour
+            *walled = made;
+        }
         parked[idle++] = prepare(stack, entry);
     }
     gs_switch(&scheduler, parked[--idle]);
@@ -278,8 +284,16 @@ static void get_ready(const Launch* l) {
         thread[i].warp = i / 32;
     }
     const int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    if (!stacks) {
-        stacks = (char*)mmap(nullptr, MOST * STACK, prot, flags, -1, 0);
+#ifdef GPUSEG_HOST_THREADS
+    stacks = (char*)mmap(nullptr, MOST * STACK, prot, flags, -1, 0);
+    walled = &own_walls;
+    own_walls = 0;
+#else
+    stacks = l->stacks;
+    walled = l->walled;
+#endif
+    idle = made = 0;
+    if (!arena) {
         arena = (char*)mmap(nullptr, (1 << 18) + PAGE, prot, flags, -1, 0);
         mprotect(arena + (1 << 18), PAGE, PROT_NONE);
     }

@@ -3,10 +3,11 @@
 import ctypes
 import mmap
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -67,7 +68,37 @@ class Launch(ctypes.Structure):
     _fields_ = (
         *(("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint64)),
         *(("reverse", ctypes.c_int), ("threads", ctypes.c_int), ("flush", ctypes.c_int)),
+        *(("stacks", ctypes.c_void_p), ("walled", ctypes.POINTER(ctypes.c_uint))),
     )
+
+
+class Stacks:
+    """Memory for the stacks of one launch, lent to whatever library launches.
+
+    Each stack ends at a page of its own that may not be touched. Were every library to keep its own, their
+    number would reach what the system allows a process, and the next thing that needs memory would fail.
+    """
+
+    SIZE = 1024 * (128 << 10)
+    _lock = threading.Lock()
+    _idle: ClassVar[list["Stacks"]] = []
+
+    def __init__(self) -> None:
+        self._pages = mmap.mmap(-1, self.SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._pages))
+        self.walled = ctypes.c_uint(0)
+
+    @classmethod
+    @contextmanager
+    def lent(cls) -> Iterator["Stacks"]:
+        """Some that nobody uses."""
+        with cls._lock:
+            stacks = cls._idle.pop() if cls._idle else cls()
+        try:
+            yield stacks
+        finally:
+            with cls._lock:
+                cls._idle.append(stacks)
 
 
 class Library:
@@ -88,7 +119,9 @@ class Library:
 
     def launch(self, i: int, how: Launch, pointers: Any) -> str:
         """What went wrong, or nothing."""
-        problem = self._function("launch", i)(ctypes.byref(how), pointers)
+        with Stacks.lent() as stacks:
+            how.stacks, how.walled = stacks.address, ctypes.pointer(stacks.walled)
+            problem = self._function("launch", i)(ctypes.byref(how), pointers)
         return (problem or b"").decode()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from gpuseg.axes import LETTERS
 from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import InputError, ResourceError
-from gpuseg.io import Kind, locate
+from gpuseg.io import Kind, check_inside, locate
 from gpuseg.io.faults import size
 from gpuseg.io.partial import LONGEST
 
@@ -121,7 +121,8 @@ def check_template(template: str) -> None:
 
 
 def check_name(path: str) -> None:
-    """InputError for a file name longer than file systems take."""
+    """InputError for a file name longer than file systems take, or inside of a file that has no names."""
+    check_inside(path)
     name = locate(path)[0].name
     if (length := len(fsencode(name))) > LONGEST:
         raise InputError(

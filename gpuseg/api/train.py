@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gpuseg.api.models import MODEL
 from gpuseg.axes import reorder, sizes
 from gpuseg.errors import InputError, LabelError, ShapeError
@@ -53,6 +55,9 @@ def train(
     get_trainer(forest)  # there is one, before anything is read
     scribbled = [s for i, at in pairs if len((s := _scribbled(i, at, axes, label_axes)).labels)]
     known = {value: name for value, name in enumerate(names, 1) if name}
+    painted = {int(v) for s in scribbled for v in np.unique(s.labels)}
+    if painted and (idle := [f"{n} ({v})" for v, n in known.items() if v not in painted]):
+        log.warning("nothing is painted of %s: the model does not know it", ", ".join(idle))
     try:
         model = learn(
             scribbled, features, names=known, forest=forest, trees=trees, seed=seed, backend=backend

@@ -23,7 +23,8 @@ class _Echo(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         wrong = record.levelno >= logging.WARNING
-        typer.echo(f"{'Error: ' if wrong else ''}{record.getMessage()}", err=wrong)
+        word = "" if not wrong else "Error: " if record.levelno >= logging.ERROR else "Warning: "
+        typer.echo(f"{word}{record.getMessage()}", err=wrong)
 
 
 @contextmanager

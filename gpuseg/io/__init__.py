@@ -115,8 +115,7 @@ def open_image(path: Path | str, axes: str | None = None) -> Image:
     file, inside = locate(path)
     row = image_format(file)
     _check_content(file, row)
-    if inside and not row.inside:
-        raise FileError(f"{path}: {row.name} files hold one image, nothing called {inside!r}")
+    check_inside(path)
     with reading(path):
         reader = row.open(file, inside)
     try:
@@ -134,8 +133,16 @@ def create_image(path: Path | str, output: Output) -> AbstractContextManager[Ima
 
     An InputError says what the format cannot hold; a ResourceError that disk or memory ran out.
     """
+    check_inside(path)
     file, inside = locate(path)
     return create_with(image_format(file), file, inside, output)
+
+
+def check_inside(path: Path | str) -> None:
+    """FileError if `path` names something inside of a file that holds one image and no names."""
+    file, inside = locate(path)
+    if inside and not (row := image_format(file)).inside:
+        raise FileError(f"{path}: {row.name} files hold one image, nothing called {inside!r}")
 
 
 def _is_folder(path: Path) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.axes import check, reorder, sizes
-from gpuseg.errors import FileError, InputError, ResourceError, ShapeError
+from gpuseg.errors import FileError, GpusegError, InputError, ResourceError, ShapeError
 from gpuseg.io.base import Format, ImageReader, ImageWriter, Output
 from gpuseg.io.faults import reading, writing
 from gpuseg.tiles import Region
@@ -42,8 +42,7 @@ def create_with(row: Format, file: Path, inside: str, output: Output) -> Iterato
             file.parent.mkdir(parents=True, exist_ok=True)
             if row.carry is not None and file.exists():
                 row.carry(file, partial, inside)
-            assert row.create is not None
-            writer = _Watched(file, row.create(partial, inside, output), output)
+            writer = _Watched(file, _begun(row, file, partial, inside, output), output)
         try:
             yield writer
             writer.finish()
@@ -58,6 +57,15 @@ def create_with(row: Format, file: Path, inside: str, output: Output) -> Iterato
     except BaseException:
         _remove(partial)
         raise
+
+
+def _begun(row: Format, file: Path, partial: Path, inside: str, output: Output) -> ImageWriter:
+    """The writer of the format; what it refuses is told of the file that was asked for."""
+    assert row.create is not None
+    try:
+        return row.create(partial, inside, output)
+    except GpusegError as e:
+        raise type(e)(e.problem.replace(partial.name, file.name), hint=e.hint) from e
 
 
 def partial_path(file: Path) -> Path:

@@ -189,3 +189,9 @@ def test_a_model_does_not_replace_an_image(tmp_path):
 def test_features_too_large_for_the_image_are_named(write):
     with pytest.raises(ShapeError, match=r"a\.npy: sigma 10\.0 needs 36 pixels along y, the image has 20"):
         train(write("a", (20, 50)), write("l", strokes((20, 50))), features={"gaussian_smoothing": [10.0]})
+
+
+def test_a_name_of_a_class_that_nobody_painted_is_told(write, caplog):
+    model = train(write("a", (40, 50)), write("l", strokes((40, 50))), names=["ground", "cell", "wall"])
+    assert len(model.classes) == 2
+    assert "nothing is painted of wall (3)" in caplog.text

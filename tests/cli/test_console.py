@@ -68,3 +68,12 @@ def test_what_is_logged_is_told(capsys):
     log.info("unheard too")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("a line\n", "Error: a mistake\n")
+
+
+def test_warnings_and_errors_are_named_as_what_they_are(capsys):
+    with console.telling():
+        for level in (logging.INFO, logging.WARNING, logging.ERROR):
+            logging.getLogger("gpuseg").log(level, "the tile is halved")
+    shown = capsys.readouterr()
+    assert shown.out == "the tile is halved\n"
+    assert shown.err == "Warning: the tile is halved\nError: the tile is halved\n"

@@ -367,3 +367,28 @@ def test_a_disk_that_does_not_answer_is_said_so(monkeypatch):
 )
 def test_sizes_read_well(nbytes, text):
     assert size(nbytes) == text
+
+
+@pytest.mark.parametrize("name", ["plain.npy/x.tif", "plain.png/x"])
+def test_nothing_is_written_inside_of_a_file_that_holds_one_image(tmp_path, name):
+    """It would replace that file, which somebody may need."""
+    file = tmp_path / name.partition("/")[0]
+    with create_image(file, Output((4, 5), np.dtype("u1"), "yx")) as writer:
+        writer.write((slice(0, 4), slice(0, 5)), np.ones((4, 5), np.uint8))
+    before = file.read_bytes()
+    with (
+        pytest.raises(FileError, match=r"files hold one image, nothing called 'x"),
+        create_image(tmp_path / name, Output((4, 5), np.dtype("u1"), "yx")),
+    ):
+        pass
+    assert file.read_bytes() == before
+
+
+def test_what_a_format_refuses_is_told_of_the_file_that_was_asked_for(tmp_path):
+    with (
+        pytest.raises(InputError) as caught,
+        create_image(tmp_path / "deep.png", Output((3, 4, 5), np.dtype("u1"), "zyx")),
+    ):
+        pass
+    assert "deep.png" in str(caught.value)
+    assert "partial" not in str(caught.value)

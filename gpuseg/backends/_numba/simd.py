@@ -62,7 +62,7 @@ def _announce() -> None:
 
 @cache
 def _say_once() -> None:
-    log.info("compiling for this processor: some ten seconds, once")
+    log.info("compiling for this processor, as what is used for the first time: some ten seconds")
 
 
 @cache

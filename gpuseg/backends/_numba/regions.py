@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import _reference_regions as reference
 from gpuseg.backends._numba.bands import Bands, band_height, row_of
+from gpuseg.backends._numba.runs import lowest, step, words
 from gpuseg.backends._numba.simd import inline, kernel
 from gpuseg.backends._numba.threads import spread
 
@@ -32,7 +33,7 @@ class Regions:
         self.values = np.ascontiguousarray(pixels, np.float32).reshape(shape)
         self.strip = band_height(self.nx)
         self.runs: list[NDArray[np.int32]] = [np.empty((0, 4), np.int32)] * -(-self.rows // self.strip)
-        self.count, self.spans = self._find(np.ascontiguousarray(labels).reshape(self.rows, self.nx), count)
+        self.count, self.spans = self._find(np.ascontiguousarray(labels).reshape(-1), count)
 
     @property
     def channels(self) -> int:
@@ -71,7 +72,8 @@ class Regions:
             return found[-1]
 
         def work(i: int, mine: Any) -> None:
-            size, beyond = _runs(labels, i * self.strip, min(self.rows, (i + 1) * self.strip), *mine)
+            last = min(self.rows, (i + 1) * self.strip)
+            size, beyond = _runs(labels, self.nx, i * self.strip, last, *mine)
             reference.check_ids(beyond, count)
             self.runs[i] = mine[2][:size].copy()
 
@@ -142,32 +144,39 @@ def _first(regions: Regions) -> dict[str, NDArray[Any]]:
     }
 
 
-@inline
-def _end(labels, r, x):
-    """Where the run of equal labels ends that begins at x."""
-    label, end = labels[r, x], x + 1
-    while end < labels.shape[1] and labels[r, end] == label:
-        end += 1
-    return end
-
-
 @kernel
-def _runs(labels, first, last, counts, spans, runs):
+def _runs(pixels, width, first, last, counts, spans, runs):
     """Runs (label, row, first pixel, end) of rows `first` to `last`: how many; a label too large, or 0."""
-    size, rows = 0, np.int32(labels.shape[0])
+    size, rows = 0, np.int32(pixels.size // width)
     for r in range(first, last):
+        opened = closed = size
         x = 0
-        while x < labels.shape[1]:
-            label, end = labels[r, x], _end(labels, r, x)
-            if label > 0:
-                if label >= counts.size:
-                    return size, label
-                runs[size, 0], runs[size, 1], runs[size, 2], runs[size, 3] = label, r, x, end
-                size += 1
-                counts[label] += end - x
-                spans[label, 0] = max(spans[label, 0], rows - np.int32(r))
-                spans[label, 1] = max(spans[label, 1], np.int32(r + 1))
-            x = end
+        while x < width:
+            n = step(x, width)
+            starts, ends = words(pixels, r * width + x, x, n)
+            while starts:
+                runs[opened, 2] = x + lowest(starts)
+                starts &= starts - np.uint64(1)
+                opened += 1
+            while ends:
+                runs[closed, 3] = x + lowest(ends)
+                ends &= ends - np.uint64(1)
+                closed += 1
+            x += n
+        if closed < opened:
+            runs[closed, 3] = width
+        for at in range(size, opened):
+            x, end = runs[at, 2], runs[at, 3]
+            label = pixels[r * width + x]
+            if label < 0:
+                continue
+            if label >= counts.size:
+                return size, label
+            runs[size, 0], runs[size, 1], runs[size, 2], runs[size, 3] = label, r, x, end
+            size += 1
+            counts[label] += end - x
+            spans[label, 0] = max(spans[label, 0], rows - np.int32(r))
+            spans[label, 1] = max(spans[label, 1], np.int32(r + 1))
     return size, np.int32(0)
 
 

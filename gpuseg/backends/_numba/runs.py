@@ -58,7 +58,7 @@ highest = _counting(lambda builder, word: builder.xor(builder.ctlz(word, _NOT_ZE
 
 
 @inline
-def _words(pixels, at, x, count):
+def words(pixels, at, x, count):
     """Bits of starts and of ends among `count` pixels of a row, up to 64, that begin at its pixel x."""
     known = PIXELS - count  # pixels to load once more, so that the end of a row is a word too
     if x > known:
@@ -77,7 +77,7 @@ def _words(pixels, at, x, count):
 
 
 @inline
-def _step(x, width):
+def step(x, width):
     """Pixels of the next word: one at the start of a row, where there is no left neighbour to load."""
     return 1 if x == 0 else min(PIXELS, width - x)
 
@@ -88,8 +88,8 @@ def count_runs(pixels, width, begin, end, counts):
     for row in range(begin, end):
         x = runs = 0
         while x < width:
-            n = _step(x, width)
-            runs += ones(_words(pixels, row * width + x, x, n)[0])
+            n = step(x, width)
+            runs += ones(words(pixels, row * width + x, x, n)[0])
             x += n
         counts[row] = runs
 
@@ -101,8 +101,8 @@ def find_runs(pixels, width, begin, end, first, start, stop):
         opened = closed = first[row]
         x = 0
         while x < width:
-            n = _step(x, width)
-            starts, ends = _words(pixels, row * width + x, x, n)
+            n = step(x, width)
+            starts, ends = words(pixels, row * width + x, x, n)
             while starts:
                 start[opened] = x + lowest(starts)
                 starts &= starts - np.uint64(1)

@@ -56,6 +56,10 @@ def check_path(path: str | Path) -> Path:
         raise InputError(
             f"{file}: no table has the suffix {file.suffix!r}", hint=f"choose one of {' '.join(WRITERS)}"
         )
+    parent = next(p for p in file.absolute().parents if os.access(p, os.F_OK))
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        what = "is not writable" if parent.is_dir() else "is no folder"
+        raise FileError(f"{file}: {parent} {what}", hint="choose a folder that can be written to")
     if file.is_dir():
         raise FileError(f"{file}: is a folder", hint="choose another name")
     if file.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:

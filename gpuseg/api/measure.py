@@ -76,7 +76,7 @@ def measure(
         inputs = [path for one in files for path in one.paths]
         exports.check_collisions([(files[0].labels, "table", str(output))], inputs)
     on_error = "stop" if len(files) == 1 else on_error
-    failed = _survey(files, how.get("features", NOT_LOCATION), on_error)
+    failed = _survey(files, how, on_error)
     tables: dict[str, pd.DataFrame] = {}
     for one in (f for f in files if f.labels not in failed):
         try:
@@ -127,16 +127,18 @@ def _together(
     ]
 
 
-def _survey(files: Sequence[_Files], features: Any, on_error: str) -> dict[str, GpusegError]:
+def _survey(files: Sequence[_Files], how: dict[str, Any], on_error: str) -> dict[str, GpusegError]:
     """Look at all headers before anything is measured: errors by label file."""
     failed: dict[str, GpusegError] = {}
-    kinds: dict[str, tuple[int, int]] = {}
+    kinds: dict[str, tuple[int, int, int, str]] = {}
     for one in files:
         try:
-            kinds[one.labels] = _look(one)
+            kinds[one.labels] = _look(one, how)
             first = next(iter(kinds))
             if kinds[one.labels] != kinds[first]:
-                text = "{}: the labels are {}D, with {} channels of intensities".format
+                text = (
+                    "{}: {}D, with {} channels of intensities and {} of probabilities, lengths in {}".format
+                )
                 raise InputError(
                     f"{text(one.labels, *kinds.pop(one.labels))}; {text(first, *kinds[first])}",
                     hint="their columns differ: make a table for each",
@@ -147,12 +149,13 @@ def _survey(files: Sequence[_Files], features: Any, on_error: str) -> dict[str, 
             log.error("%s", error)
             failed[one.labels] = error
     if kinds:
-        choose(features, *next(iter(kinds.values())))  # a wrong name is no fault of a file
+        ndim, channels, *_ = next(iter(kinds.values()))
+        choose(how.get("features", NOT_LOCATION), ndim, channels)  # a wrong name is no fault of a file
     return failed
 
 
-def _look(files: _Files) -> tuple[int, int]:
-    """Dimensions of a label file and channels of the image under it, if all of them fit."""
+def _look(files: _Files, how: dict[str, Any]) -> tuple[int, int, int, str]:
+    """What columns depend on, if all files fit: dimensions, channels of both images, unit of lengths."""
     with ExitStack() as stack:
         image, raw, proba = files.open(stack)
         labels, under = pair(image, raw, files.axes, files.raw_axes)
@@ -160,7 +163,9 @@ def _look(files: _Files) -> tuple[int, int]:
         for opened, pixels in ((image, labels), (raw, under), (proba, classes)):
             if opened is not None and pixels is not None:
                 log.info("%s", _understood(opened, pixels))
-    return 2 if labels.sizes["z"] == 1 else 3, 0 if under is None else under.sizes["c"]
+    _, unit = objects.lengths(how.get("spacing"), how.get("unit", "µm"), labels, under)
+    channels, names = (0 if p is None else p.sizes["c"] for p in (under, classes))
+    return 2 if labels.sizes["z"] == 1 else 3, channels, names, unit or "pixels"
 
 
 def _understood(image: Image, pixels: Pixels) -> str:
@@ -186,6 +191,6 @@ def _joined(tables: "dict[str, pd.DataFrame]", *, several: bool) -> "pd.DataFram
         return next(iter(tables.values()))
     import pandas as pd
 
-    for name, table in tables.items():
-        table.insert(0, "image", name)
-    return pd.concat(tables.values(), ignore_index=True)
+    names = [name for name, table in tables.items() for _ in range(len(table))]
+    below = pd.concat(tables.values(), ignore_index=True)
+    return pd.concat([pd.Series(names, name="image", dtype=object), below], axis=1)  # insert() warns of >100

@@ -62,7 +62,7 @@ def _lines() -> Progress:
 
     def show(name: str, done: int, total: int) -> None:
         nonlocal last
-        if done < total and monotonic() - last > EVERY:
+        if 0 < done < total and monotonic() - last > EVERY:
             last = monotonic()
             typer.echo(f"{name}: {100 * done // total} %", err=True)
 

@@ -21,23 +21,33 @@ def _output(value: str) -> str:
     return value
 
 
+def _features(text: str) -> str:
+    if not all(word.strip() for word in text.split(",")):
+        raise InputError(f"{text!r}: a name is missing", hint=f"{ALL}, {DEFAULT}, or names with commas")
+    return text
+
+
 def _numbers(of: Callable[[str], float], least: float, counts: tuple[int, ...]) -> Callable[[str], str]:
-    """A check of text like 30,30,1: so many numbers, none below `least`."""
+    """A check of text like 30,30,1: so many numbers, none below `least`; of fractions, all above it."""
 
     def check(text: str) -> str:
         try:
             numbers = [of(word) for word in text.split(",")]
         except ValueError:
             numbers = []
-        if len(numbers) not in counts or min(numbers) < least:
+        if len(numbers) not in counts:
             raise InputError(f"{text!r}: {' or '.join(map(str, counts))} numbers with commas are needed")
+        if not all(n > least if of is float else n >= least for n in numbers):
+            raise InputError(
+                f"{text!r}: numbers {'above' if of is float else 'of at least'} {least} are needed"
+            )
         return text
 
     return check
 
 
 def _spacing(text: str) -> str:
-    return text if text == FILE else _numbers(float, 1e-9, (1, 2, 3))(text)
+    return text if text == FILE else _numbers(float, 0, (1, 2, 3))(text)
 
 
 def _kind(value: str) -> str:
@@ -68,7 +78,12 @@ Raw = Annotated[
 RawAxes = Annotated[str | None, typer.Option("--raw-axes", help="Axes of the raw images.")]
 Features = Annotated[
     str,
-    typer.Option("--features", metavar="A,B,...", help=f"{ALL}, {DEFAULT}, or names with commas."),
+    typer.Option(
+        "--features",
+        metavar="A,B,...",
+        callback=checked(_features),
+        help=f"{ALL}, {DEFAULT}, or names with commas.",
+    ),
 ]
 Margin = Annotated[
     str,

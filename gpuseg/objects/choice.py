@@ -54,7 +54,7 @@ def choose(features: Features, ndim: int, channels: int) -> list[ObjectFeature]:
     "all" leaves out what the image does not offer and what is advanced; a name that is not offered is an
     InputError that says why.
     """
-    asked = [features] if isinstance(features, str) or callable(features) else list(features)
+    asked = _listed(features)
     table = declared()
     own = [_own(f) for f in asked if callable(f) and not _is_declared(f, table)]
     words: dict[str, list[str]] = {}
@@ -63,6 +63,18 @@ def choose(features: Features, ndim: int, channels: int) -> list[ObjectFeature]:
             words.setdefault(word, []).append(key)
     wanted = {key for f in asked for key in _keys(f, table, words, ndim, channels)}
     return [row for key, row in table.items() if key in wanted] + own
+
+
+def _listed(features: Features) -> list[Feature]:
+    if isinstance(features, str) or callable(features):
+        return [features]
+    hint = f'"{ALL}", "{NOT_LOCATION}", a name, a function, or a list of these'
+    if not isinstance(features, Iterable):
+        raise InputError(f"features {features!r}", hint=hint)
+    asked = list(features)
+    if wrong := [f for f in asked if not (isinstance(f, str) or callable(f))]:
+        raise InputError(f"object feature {wrong[0]!r}", hint=hint)
+    return asked
 
 
 def _is_declared(feature: Callable[..., object], table: dict[str, ObjectFeature]) -> bool:

@@ -1,7 +1,8 @@
 """From the objects of one time point to the columns of the table."""
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import InputError
 from gpuseg.objects.context import Objects
+from gpuseg.objects.maps import Range, scaled
 from gpuseg.objects.pixels import Pixels
-from gpuseg.objects.table import ObjectFeature
+from gpuseg.objects.table import LOCATION, ObjectFeature
+from gpuseg.tiles import Region
 
+log = logging.getLogger(__name__)
 Columns = dict[str, NDArray[Any]]  # one number for each object
 Named = tuple[str, NDArray[Any]]  # (n,) or (n, k)
 ALWAYS = ("count", "box", "center")  # sums behind the columns that every table has
@@ -23,6 +27,7 @@ SIZE, LOW, HIGH, CENTER = (
     "Bounding Box Maximum",
     "Center of the object",
 )
+ROUNDED = 2.0**24  # float32 has every whole number up to here
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -58,6 +63,8 @@ class Source:
     labels: Pixels
     raw: Pixels | None
     proba: Pixels | None
+    range: Range = (0.0, 1.0)  # what stands for probabilities 0 and 1
+    told: set[str] = field(default_factory=set)  # names of images that a warning was given of
 
     @property
     def layers(self) -> int:
@@ -69,6 +76,26 @@ class Source:
         """Size of a time point along z, y, x."""
         n = self.labels.sizes
         return n["z"], n["y"], n["x"]
+
+    def intensities(self, t: int, region: Region) -> NDArray[np.float32] | None:
+        """The raw image there as (c, z, y, x), None without one; a warning, once, of integers it rounds."""
+        raw = self.raw
+        if raw is None:
+            return None
+        values = raw.numbers(t, region)
+        wide = raw.dtype.kind in "iu" and raw.dtype.itemsize >= 4 and raw.name not in self.told
+        if wide and np.abs(values).max() >= ROUNDED:
+            self.told.add(raw.name)
+            log.warning("%s: has integers of 2^24 and more; they are measured as float32, rounded", raw.name)
+        return values
+
+    def probabilities(self, t: int, region: Region) -> Array:
+        """The probabilities there on the backend, (c, z, y, x) within 0..1. InputError beyond."""
+        assert self.proba is not None
+        try:
+            return scaled(self.plan.backend, self.proba.numbers(t, region), self.range, self.proba.name)
+        except InputError as error:
+            raise InputError(error.problem, hint="store probabilities as floats from 0 to 1") from None
 
 
 def columns(ids: NDArray[Any], found: Sequence[Named]) -> Columns:
@@ -122,13 +149,26 @@ def measured(plan: Plan, o: Objects, rows: Sequence[ObjectFeature]) -> list[Name
 def values_of(row: ObjectFeature, o: Objects) -> NDArray[Any]:
     """(n,) or (n, k); InputError if a formula gives anything else."""
     with np.errstate(divide="ignore", invalid="ignore"):  # NaN is what 0 / 0 is; nobody needs to be warned
-        values = np.asarray(row.formula(o))
+        try:
+            values = np.asarray(row.formula(o))
+        except InputError as error:
+            raise error.at(f"feature {row.title!r}") from None
     if values.ndim not in (1, 2) or len(values) != o.count or values.dtype.kind not in "biuf":
         raise InputError(
             f"feature {row.title!r} gave {values.dtype} of shape {values.shape} for {o.count} objects",
             hint="a feature gives an array of numbers with a row for each object",
         )
+    if is_place(row) and values.shape != (o.count, o.ndim):
+        raise InputError(
+            f"feature {row.title!r} gave an array of shape {values.shape} for {o.count} objects in {o.ndim}D",
+            hint="a local feature of LOCATION with unit=1 is a place: one for each axis, x first",
+        )
     return values
+
+
+def is_place(row: ObjectFeature) -> bool:
+    """Whether it gives coordinates of what it reads, which tiles shift to those of the image."""
+    return row.local and row.group == LOCATION and row.unit == 1
 
 
 def heading(row: ObjectFeature, ndim: int, unit: str) -> str:

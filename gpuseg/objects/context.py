@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import Array, Backend
+from gpuseg.errors import InputError
 
 # Of the pixels of an object in its bounding box, and of the image there or None.
 Single = Callable[[NDArray[np.bool_], NDArray[np.float32] | None], Any]
@@ -74,6 +75,13 @@ class Objects:
         (c, z, y, x), all pixels there, or None without intensities.
         """
         rows = [np.ravel(single(*self._cut(i))) for i in range(self.count)]
+        if len(counts := sorted({len(row) for row in rows})) > 1:
+            raise InputError(
+                f"{counts[0]} numbers for one object, {counts[-1]} for another",
+                hint="give as many for every object, numpy.nan where there is none",
+            )
+        if any(row.dtype.kind not in "biuf" for row in rows):
+            raise InputError("what was given for each object are no numbers")
         return np.array(rows, np.float64) if rows else np.empty((0, 1))
 
     def _cut(self, i: int) -> tuple[NDArray[np.bool_], NDArray[np.float32] | None]:

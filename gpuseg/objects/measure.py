@@ -1,7 +1,7 @@
 """From a label image, and the image under it, to a table: one row for each object and time point."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -11,6 +11,7 @@ import numpy as np
 from gpuseg.axes import SPACE, Voxel
 from gpuseg.backends import get_backend
 from gpuseg.errors import DeviceMemoryError, InputError
+from gpuseg.io.base import Image
 from gpuseg.objects import measure_blocks
 from gpuseg.objects.choice import NOT_LOCATION, Features, choose
 from gpuseg.objects.columns import (
@@ -24,6 +25,7 @@ from gpuseg.objects.columns import (
     measured,
     of_classes,
 )
+from gpuseg.objects.maps import Range, value_range
 from gpuseg.objects.pixels import Pixels, beneath, numbered, pair
 from gpuseg.objects.segment import Segmentation
 from gpuseg.objects.sizes import picked
@@ -71,7 +73,8 @@ def measure(
         tzyx for labels.
     features : "all excluding location", "all", names (ids, titles, ids of ilastik), functions, or a list of
         these. An advanced feature is measured if it is named.
-    probabilities : an image with one channel for each class; `classes` : their names.
+    probabilities : an image with one channel for each class, 0 to 1, or unsigned integers that stand for it;
+        `classes` : their names.
     kind : "labels" keeps ids, "components" numbers the connected parts of equal value.
     margin : of neighbourhoods, pixels along x, y, z.
     spacing : size of a pixel, one number or along z, y, x, or "file": lengths, areas and volumes are then in
@@ -100,10 +103,10 @@ def measure(
         get_backend(backend),
         tuple(choose(features, ndim, channels)),
         _names(classes, proba),
-        *_lengths(spacing, unit, objects, under),
+        *lengths(spacing, unit, objects, under),
         _margin(margin),
     )
-    source = Source(plan, objects, under, proba)
+    source = Source(plan, objects, under, proba, _range(probabilities, proba))
     size = _block(block, kind, source)
     frames = [_frame(source, t, kind, size, partial(progress or _nothing, t, n["t"])) for t in range(n["t"])]
     if progress is not None:
@@ -147,11 +150,11 @@ def _whole(source: Source, t: int, kind: Kind) -> Columns | None:
         ids = ids[picked(b, labels, count, values) - 1]
     if not len(ids):
         return None
-    o = plan.objects(labels, len(ids), None if source.raw is None else source.raw.numbers(t, region))
+    o = plan.objects(labels, len(ids), source.intensities(t, region))
     o.request(plan.needs(local=False) | plan.needs(local=True))
     found = always(o) + measured(plan, o, plan.rows)
     if source.proba is not None:
-        under = plan.objects(labels, len(ids), source.proba.numbers(t, region))
+        under = plan.objects(labels, len(ids), source.probabilities(t, region))
         under.request(OF_CLASSES)
         found += of_classes(under, plan.classes)
     return columns(ids, found)
@@ -174,6 +177,8 @@ def _table(frames: Sequence[Columns | None], nothing: Callable[[], Columns]) -> 
 def _names(classes: Sequence[str], proba: Pixels | None) -> tuple[str, ...]:
     """A name for each channel of the probabilities: those given, else `Label 1`, `Label 2`, ..."""
     count = 0 if proba is None else proba.sizes["c"]
+    if isinstance(classes, str) or not all(isinstance(c, str) for c in _items(classes)):
+        raise InputError(f"classes {classes!r}", hint="a list of names, one for each channel")
     names = tuple(classes) or tuple(f"Label {i + 1}" for i in range(count))
     if len(names) != count or len(set(names)) != count:
         raise InputError(
@@ -183,7 +188,31 @@ def _names(classes: Sequence[str], proba: Pixels | None) -> tuple[str, ...]:
     return names
 
 
-def _lengths(spacing: Any, unit: str, labels: Pixels, raw: Pixels | None) -> tuple[Lengths, str]:
+def _range(source: Any, proba: Pixels | None) -> Range:
+    """What stands for probabilities 0 and 1: as the file says, else by the type."""
+    if proba is None:
+        return 0.0, 1.0
+    try:
+        return value_range(proba.dtype, source.drange if isinstance(source, Image) else None, proba.name)
+    except InputError as error:
+        raise InputError(error.problem, hint="store probabilities as floats from 0 to 1") from None
+
+
+def _items(value: Any) -> list[Any]:
+    """Of a sequence; anything else by itself."""
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def _numbers(value: Any) -> list[float]:
+    """One number or several as a list; empty unless all are numbers."""
+    try:
+        found = np.atleast_1d(np.asarray(value))
+    except ValueError:  # lists of several lengths
+        return []
+    return [float(v) for v in found] if found.ndim == 1 and found.dtype.kind in "iuf" else []
+
+
+def lengths(spacing: Any, unit: str, labels: Pixels, raw: Pixels | None) -> tuple[Lengths, str]:
     """Size of a pixel along z, y, x and its unit; 1 and no unit where nobody asks for lengths."""
     if spacing is None:
         return (1.0, 1.0, 1.0), ""
@@ -201,9 +230,9 @@ def _lengths(spacing: Any, unit: str, labels: Pixels, raw: Pixels | None) -> tup
     if isinstance(spacing, Voxel):
         unit = _unit(spacing, needed)
         spacing = [spacing.size.get(a, 1.0) for a in SPACE]
-    sizes = [float(s) for s in np.ravel(spacing)]
-    sizes = sizes * 3 if len(sizes) == 1 else [1.0] * (3 - len(sizes)) + sizes
-    if len(sizes) != 3 or not all(0 < s < np.inf for s in sizes) or not unit:
+    sizes = _numbers(spacing)
+    sizes = sizes * 3 if len(sizes) == 1 else [1.0] * (3 - len(sizes)) * bool(sizes) + sizes
+    if len(sizes) != 3 or not all(0 < s < np.inf for s in sizes) or not (isinstance(unit, str) and unit):
         raise InputError(
             f"spacing {spacing!r} in unit {unit!r}: positive numbers along z, y, x and a unit are needed"
         )
@@ -224,11 +253,10 @@ def _unit(voxel: Voxel, axes: str) -> str:
 
 def _margin(margin: Sequence[int]) -> tuple[int, int, int]:
     """Margins along z, y, x, from two or three along x, y, z."""
-    if len(margin) not in (2, 3) or not all(m == int(m) and m >= 0 for m in margin):
-        raise InputError(
-            f"margin {tuple(margin)}: two or three whole numbers of pixels are needed, along x, y, z"
-        )
-    x, y, z = (int(m) for m in (*margin, 1)[:3])
+    widths = _numbers(margin)
+    if len(widths) not in (2, 3) or not all(w.is_integer() and w >= 0 for w in widths):
+        raise InputError(f"margin {margin}: two or three whole numbers of pixels are needed, along x, y, z")
+    x, y, z = (int(w) for w in (*widths, 1)[:3])
     return z, y, x
 
 
@@ -247,7 +275,8 @@ def _block(block: int | Sequence[int] | None, kind: Kind, source: Source) -> tup
             "connected components cannot be numbered tile by tile here",
             hint="make labels with gpuseg.segment first, and measure those",
         )
-    sizes = [block] * 3 if isinstance(block, int) else list(block)
-    if len(sizes) not in (2, 3) or not all(s == int(s) and s > 0 for s in sizes):
-        raise InputError(f"block {block}: positive numbers of pixels are needed, along z, y, x")
+    sizes = _numbers(block)
+    sizes = sizes * 3 if len(sizes) == 1 else sizes
+    if len(sizes) not in (2, 3) or not all(s.is_integer() and s > 0 for s in sizes):
+        raise InputError(f"block {block!r}: positive numbers of pixels are needed, along z, y, x")
     return tuple([1] * (3 - len(sizes)) + [int(s) for s in sizes])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.base import Array
 from gpuseg.errors import InputError
 from gpuseg.objects.columns import (
     OF_CLASSES,
@@ -20,14 +21,15 @@ from gpuseg.objects.columns import (
     always,
     columns,
     heading,
+    is_place,
     measured,
     of_classes,
     values_of,
 )
 from gpuseg.objects.context import Objects
-from gpuseg.objects.pixels import Pixels, numbered
+from gpuseg.objects.pixels import numbered
 from gpuseg.objects.sums import Part, merge, needed
-from gpuseg.objects.table import LOCATION, ObjectFeature
+from gpuseg.objects.table import ObjectFeature
 from gpuseg.tiles import Region, grown, tiles
 
 LEAST = 2  # pixels around a group of objects: what ends at the image differs from what ends at a neighbour
@@ -55,7 +57,7 @@ class Summed(Objects):
 def frame(source: Source, t: int, block: Sequence[int], tick: Callable[[], None]) -> Columns | None:
     """The columns of a time point, None if it has no objects. tick: called before each tile."""
     plan, raw = source.plan, source.raw
-    ids, sums = _sums(source, raw, t, block, plan.needs(local=False), tick)
+    ids, sums = _sums(source, source.intensities, t, block, plan.needs(local=False), tick)
     if not len(ids):
         return None
     o = Summed(plan, source.shape, len(ids), 0 if raw is None else raw.sizes["c"], sums)
@@ -63,14 +65,14 @@ def frame(source: Source, t: int, block: Sequence[int], tick: Callable[[], None]
     by_row = at_once | _local(source, t, block, ids, sums["box"], tick)
     found = always(o) + [named for row in plan.rows for named in by_row[id(row)]]
     if source.proba is not None:
-        _, sums = _sums(source, source.proba, t, block, OF_CLASSES, tick)
+        _, sums = _sums(source, source.probabilities, t, block, OF_CLASSES, tick)
         found += of_classes(Summed(plan, source.shape, len(ids), len(plan.classes), sums), plan.classes)
     return columns(ids, found)
 
 
 def _sums(
     source: Source,
-    values: Pixels | None,
+    read: Callable[[int, Region], Array | None],
     t: int,
     block: Sequence[int],
     wants: Collection[str],
@@ -80,14 +82,15 @@ def _sums(
     b, parts = source.plan.backend, []
     ranges = None
     if "histogram" in wants:  # of the range of all objects, which must be known before
-        _, whole = _sums(source, values, t, block, ("extremes",), tick)
+        _, whole = _sums(source, read, t, block, ("extremes",), tick)
         low_high = whole.get("extremes", np.zeros((1, 1, 2)))
         ranges = np.stack([low_high[..., 0].min(0), low_high[..., 1].max(0)], -1).astype(np.float64)
     for tile in tiles(source.shape, block, (0, 0, 0)):
         tick()
         labels, ids = numbered(source.labels.integers(t, tile.core))
         if len(ids):
-            under = None if values is None else b.asarray(values.numbers(t, tile.core))
+            values = read(t, tile.core)
+            under = None if values is None else b.asarray(values)
             sums = b.region_sums(b.asarray(labels), len(ids), under, needed(wants), ranges)
             parts.append(Part(ids, tuple(s.start for s in tile.core), sums))
     return merge(parts) if parts else (np.zeros(0, np.int64), {})
@@ -109,8 +112,7 @@ def _local(
         tick()
         region = _around(boxes[members], plan.margin, source.shape)
         labels, there = numbered(source.labels.integers(t, region))
-        raw = None if source.raw is None else source.raw.numbers(t, region)
-        o = plan.objects(labels, len(there), raw)
+        o = plan.objects(labels, len(there), source.intensities(t, region))
         o.request(plan.needs(local=True))
         own = np.searchsorted(there, ids[members])
         for row in rows:
@@ -124,7 +126,7 @@ def _local(
 
 def _shift(row: ObjectFeature, o: Objects, region: Region) -> NDArray[Any] | int:
     """What coordinates in a region lack to those in the image."""
-    if row.group != LOCATION or row.unit != 1:
+    if not is_place(row):
         return 0
     return o.in_order(np.array([s.start for s in region]) * np.array(o.spacing))
 

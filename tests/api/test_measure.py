@@ -8,7 +8,9 @@ import pytest
 
 import gpuseg
 from gpuseg import api
+from gpuseg.axes import Voxel
 from gpuseg.errors import Cancelled, FileError, InputError, LabelError, ShapeError
+from gpuseg.io import Output, create_image
 
 RNG = np.random.default_rng(0)
 
@@ -62,6 +64,11 @@ def test_several_files_are_one_table_with_a_column_image(files):
     np.testing.assert_allclose(pd.read_csv("t.csv")["Mean Intensity"], table["Mean Intensity"], 1e-15)
 
 
+def test_several_files_are_joined_without_a_warning(files):
+    table = measure(["a.npy", "b.npy"], raw=["a_raw.npy", "b_raw.npy"], features="all")
+    assert len(table.columns) > 100  # pandas warns of columns put into so many
+
+
 def test_axes_are_as_said(files):
     movie = np.stack([np.load("a.npy"), np.load("b.npy")])
     np.save("movie.npy", movie)
@@ -99,6 +106,21 @@ def test_images_of_other_columns_are_not_put_into_one_table(files):
     np.save("two.npy", np.ones((30, 40, 2), np.float32))
     with pytest.raises(InputError, match=r"b.npy: .* with 2 channels .*; a.npy: .* with 1 channels"):
         measure(["a.npy", "b.npy"], raw=["a_raw.npy", "two.npy"])
+
+
+def test_probabilities_of_other_channels_are_not_put_into_one_table(files):
+    np.save("b_proba.npy", np.ones((30, 40, 3), np.float32))
+    with pytest.raises(InputError, match=r"b.npy: .* and 3 of probabilities, .*; a.npy: .* and 2 of prob"):
+        measure(["a.npy", "b.npy"], features=[], probabilities=["a_proba.npy", "b_proba.npy"])
+
+
+def test_lengths_in_other_units_are_not_put_into_one_table(files):
+    for name, unit in (("a", "micrometer"), ("b", "nm")):
+        voxel = Voxel({"y": 0.5, "x": 0.5}, {"y": unit, "x": unit})
+        with create_image(f"{name}.h5", Output((30, 40), np.dtype(np.uint16), "yx", voxel)) as writer:
+            writer.write((slice(0, 30), slice(0, 40)), np.load(f"{name}.npy"))
+    with pytest.raises(InputError, match=r"b.h5: .* lengths in nm; a.h5: .* lengths in µm"):
+        measure(["a.h5", "b.h5"], features=[], spacing="file")
 
 
 def test_an_input_is_not_overwritten(files):

@@ -77,3 +77,11 @@ def test_warnings_and_errors_are_named_as_what_they_are(capsys):
     shown = capsys.readouterr()
     assert shown.out == "the tile is halved\n"
     assert shown.err == "Warning: the tile is halved\nError: the tile is halved\n"
+
+
+def test_a_file_in_one_part_has_no_line_of_0_percent(capsys, monkeypatch):
+    monkeypatch.setattr(console, "EVERY", -1.0)
+    with console.progress() as tell:
+        for done in range(3):
+            tell("a.npy", done, 2)
+    assert capsys.readouterr().err == "a.npy: 50 %\n"

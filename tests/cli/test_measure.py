@@ -68,6 +68,8 @@ def test_components_and_all_are_words(gpuseg, here):
         ["-o", "t.csv", "--margin", "a,b"],
         ["-o", "t.csv", "--spacing", "0"],
         ["-o", "t.csv", "--block", "0"],
+        ["-o", "t.csv", "--features", ""],
+        ["-o", "t.csv", "--features", "mean,,count"],
         ["-o", "t.csv", "--kind", "islands"],
         ["-o", "t.csv", "--axes", "yy"],
         ["-o", "t.csv", "--fetures", "all"],
@@ -78,6 +80,21 @@ def test_wrong_usage_is_exit_code_2(gpuseg, here, words):
     done = gpuseg("measure", "labels.npy", *words)
     assert done.exit_code == 2, done.output
     assert not list(here.glob("t*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--block", "0"], "'0': numbers of at least 1 are needed"),
+        (["--spacing", "0"], "'0': numbers above 0 are needed"),
+        (["--margin", "-1,3"], "'-1,3': numbers of at least 0 are needed"),
+        (["--margin", "3"], "'3': 2 or 3 numbers with commas are needed"),
+    ],
+    ids=lambda a: " ".join(a) if isinstance(a, list) else "",
+)
+def test_a_value_that_is_too_small_is_not_called_a_wrong_count(gpuseg, here, words, message):
+    done = gpuseg("measure", "labels.npy", "-o", "t.csv", *words)
+    assert message in " ".join(done.output.replace("│", " ").split()), done.output
 
 
 @pytest.mark.parametrize(

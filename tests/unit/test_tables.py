@@ -1,6 +1,7 @@
 """Tables as files: every format gives back what was written, whole or not at all."""
 
 import csv
+import os
 import sys
 
 import h5py
@@ -86,6 +87,17 @@ def test_a_folder_is_refused(tmp_path):
     (tmp_path / "t.csv").mkdir()
     with pytest.raises(FileError, match="is a folder"):
         write_table(TABLE, tmp_path / "t.csv")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_done(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match=r"t.csv: .*file is no folder"):
+        tables.check_path(tmp_path / "file/new/t.csv")
+    access = os.access  # tests may run as root, who may write anywhere
+    monkeypatch.setattr("os.access", lambda p, mode: access(p, mode) and (p != tmp_path or mode == os.F_OK))
+    with pytest.raises(FileError, match=r"t.csv: .* is not writable"):
+        tables.check_path(tmp_path / "new/er/t.csv")
+    assert not (tmp_path / "new").exists()
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):

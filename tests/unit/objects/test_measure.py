@@ -209,6 +209,51 @@ def test_probabilities_have_columns_named_by_class(labels):
     assert list(table(0 * labels, probabilities=proba)) == list(table(labels, probabilities=proba))
 
 
+@pytest.mark.parametrize("block", [None, 16])
+def test_probabilities_are_scaled_as_segment_does(labels, tmp_path, block):
+    from gpuseg.io import Output, create_image
+
+    stored = RNG.integers(0, 256, (20, 30, 2), np.uint8)
+    expected = table(labels, probabilities=stored / np.float32(255), block=block)
+    np.testing.assert_array_equal(table(labels, probabilities=stored, block=block), expected)
+    with create_image(
+        tmp_path / "p.h5", Output(stored.shape, stored.dtype, "yxc", drange=(0, 200))
+    ) as writer:
+        writer.write(tuple(map(slice, stored.shape)), stored.clip(0, 200))
+    with open_image(tmp_path / "p.h5") as image:
+        found = table(labels, probabilities=image, block=block)
+    expected = table(labels, probabilities=stored.clip(0, 200) / np.float32(200), block=block)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("block", [None, 8])
+def test_integers_that_float32_rounds_are_told_once(labels, caplog, block):
+    large = np.full((20, 30), 2**24 + 1, np.uint32)
+    table(labels, large, ["mean"], block=block)
+    assert caplog.text.count("raw: has integers of 2^24 and more") == 1
+    caplog.clear()
+    table(labels, large // 2, ["mean"], block=block)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("how", [{"block": np.int64(16)}, {"block": 16.0}, {"margin": np.array([3.0, 2.0])}])
+def test_numbers_may_be_of_any_type(labels, how):
+    assert table(labels, **how).equals(table(labels))
+
+
+def test_what_each_gets_must_be_as_many_numbers_for_every_object(labels):
+    def ragged(o):
+        return o.each(lambda mask, image: np.zeros(mask.shape[1]))
+
+    def words(o):
+        return o.each(lambda mask, image: "round")
+
+    with pytest.raises(InputError, match=r"'ragged': 2 numbers for one object, 10 for another"):
+        table(labels, None, ragged)
+    with pytest.raises(InputError, match=r"'words': .* no numbers"):
+        table(labels, None, words)
+
+
 def test_lengths_have_their_unit_in_the_name(labels):
     found = table(labels, None, ["count", "radii"], spacing=(0.5, 0.25))
     plain = table(labels, None, ["count", "radii"])
@@ -287,6 +332,19 @@ def bad(**how):
         (bad(features="Number of Branches", labels=np.ones((9, 20, 30), int), raw=None), InputError, "in 2D"),
         (bad(margin=(30,)), InputError, r"margin \(30,\)"),
         (bad(margin=(30, -1)), InputError, "margin"),
+        (bad(margin=5), InputError, "margin 5"),
+        (bad(margin=(np.inf, 1)), InputError, "margin"),
+        (bad(features=[3]), InputError, "object feature 3"),
+        (bad(features=None), InputError, "features None"),
+        (bad(spacing=["a"]), InputError, r"spacing \['a'\]"),
+        (bad(spacing=[[1], [2, 3]]), InputError, "spacing"),
+        (bad(spacing=1.0, unit=2), InputError, "in unit 2"),
+        (bad(block="8"), InputError, "block '8'"),
+        (bad(block=[[8], [8, 8]]), InputError, "block"),
+        (bad(block=True), InputError, "block True"),
+        (bad(classes="ab", probabilities=np.ones((20, 30, 2))), InputError, "classes 'ab'"),
+        (bad(classes=[1, 2], probabilities=np.ones((20, 30, 2))), InputError, r"classes \[1, 2\]"),
+        (bad(classes=2, probabilities=np.ones((20, 30, 2))), InputError, "classes 2"),
         (bad(spacing=0), InputError, "spacing 0"),
         (bad(spacing="micro"), InputError, "spacing 'micro'"),
         (bad(spacing="file"), InputError, "does not say how large a pixel is along y, x"),
@@ -297,6 +355,10 @@ def bad(**how):
         (bad(classes=["a"]), InputError, "1 names of classes for 0 channels"),
         (bad(probabilities=np.ones((20, 30, 2)), classes=["a", "a"]), InputError, "names of classes for 2"),
         (bad(probabilities=np.ones((21, 30, 2))), ShapeError, "probabilities: has 21"),
+        (bad(probabilities=np.full((20, 30), 7.0)), InputError, "probabilities: has values from 7 to 7"),
+        (bad(probabilities=np.full((20, 30), np.nan)), InputError, "probabilities: 600 pixels are NaN"),
+        (bad(probabilities=np.ones((20, 30), np.uint32)), InputError, "probabilities: pixels are uint32"),
+        (bad(probabilities=np.ones((20, 30), np.int8)), InputError, "probabilities: pixels are int8"),
     ],
 )
 def test_bad_input_is_named(how, error, message):

@@ -10,7 +10,7 @@ from gpuseg import measure
 from gpuseg.errors import DeviceMemoryError, InputError
 from gpuseg.objects import measure_blocks
 from gpuseg.objects.choice import declared, obstacle
-from gpuseg.objects.table import INTENSITY, OBJECT_FEATURES, object_feature
+from gpuseg.objects.table import INTENSITY, LOCATION, OBJECT_FEATURES, object_feature
 
 INTEGERS = ("count", "box_minimum", "box_maximum", "histogram", "minimum", "maximum")
 
@@ -111,6 +111,20 @@ def test_a_feature_that_reads_all_pixels_is_refused_in_tiles(monkeypatch):
     assert len(measure(labels, raw, features="everything", backend="cpu")) > 0
     with pytest.raises(InputError, match=r"asks for the raw of all objects at once(.|\n)*local=True"):
         measure(labels, raw, features="everything", backend="cpu", block=16)
+
+
+def test_a_place_without_a_number_for_each_axis_is_refused(monkeypatch):
+    labels, _ = scene(np.random.default_rng(8), (30, 40))
+    declared()
+
+    def left(o):
+        return o.each(lambda mask, image: 0.0)[:, 0]
+
+    monkeypatch.setitem(OBJECT_FEATURES, "left", None)
+    object_feature("Left end", group=LOCATION, unit=1, local=True)(left)
+    for block in (None, 16):
+        with pytest.raises(InputError, match=r"'Left end' .* shape \(\d+,\)(.|\n)*one for each axis"):
+            measure(labels, features="left", backend="cpu", block=block)
 
 
 def test_what_does_not_fit_on_a_device_is_measured_in_tiles(monkeypatch, caplog):

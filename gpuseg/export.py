@@ -132,14 +132,20 @@ def check_name(path: str) -> None:
 
 
 def check_collisions(targets: Iterable[tuple[str, str, str]], inputs: Iterable[str]) -> None:
-    """InputError if two results share a file, or one would replace an input.
+    """InputError if two results share a file, or one would go into that of an input.
 
     targets: (image, result, path) of everything about to be written.
     """
-    taken = {realpath(locate(path)[0]): f"the input {path}" for path in inputs}
+    taken = {realpath(locate(path)[0]): (f"the input {path}", path, "read") for path in inputs}
     for image, result, path in targets:
-        what = f"the {result} of {image}"
-        if (other := taken.setdefault(realpath(locate(path)[0]), what)) is not what:
+        what, (file, inside) = f"the {result} of {image}", locate(path)
+        other, there, used = taken.setdefault(realpath(file), (what, path, "written"))
+        if other is not what:
+            if inside != locate(there)[1]:
+                raise InputError(
+                    f"{path}: {what} cannot go into the file of {other}, which is being {used}",
+                    hint="write to another file",
+                )
             raise InputError(
                 f"{path}: {what} would overwrite {other}",
                 hint="use {nickname} and {result_type} in the output name, or another folder",

@@ -23,8 +23,8 @@ from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import GpusegError, InputError
 from gpuseg.io import Image, Output, create_image, image_format, open_image
 from gpuseg.objects.blocks import Found, Meter, Tiled, segment_tiles
-from gpuseg.objects.maps import Range, scaled, value_range
-from gpuseg.objects.settings import Settings
+from gpuseg.objects.maps import Range, refuse_channels, scaled, value_range
+from gpuseg.objects.settings import Settings, several, whole
 from gpuseg.objects.thresholds import objects, see
 from gpuseg.tiles import Region, tile_size
 
@@ -51,7 +51,7 @@ class _Job:
     def output(self, image: Image) -> Output:
         """What is to be written for an open image, if the settings fit it."""
         n = sizes(image.axes, image.shape)
-        self.settings.channels(n["c"])
+        self.settings.channels(n["c"], _guessed(image))
         self.settings.smoothing(tuple(n[a] for a in SPACE))
         path = self.path(image.path)
         exports.check_name(path)
@@ -121,9 +121,12 @@ def segment(
 
 
 def _tile(tile: Sequence[int] | None) -> tuple[int, ...] | None:
-    if tile is not None and (len(tile) != 3 or min(tile) < 1):
-        raise InputError(f"tile {tuple(tile)}: three numbers of pixels from 1 are needed, along z, y, x")
-    return None if tile is None else tuple(map(int, tile))
+    if tile is None:
+        return None
+    size = tuple(whole("tile", n) for n in several("tile", tile))
+    if len(size) != 3 or min(size) < 1:
+        raise InputError(f"tile {size}: three numbers of pixels from 1 are needed, along z, y, x")
+    return size
 
 
 def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegError]:
@@ -141,6 +144,11 @@ def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegE
             failed[path] = e
     exports.check_space(needs)
     return failed
+
+
+def _guessed(image: Image) -> str:
+    """Axes that neither the file nor the user named."""
+    return image.axes if image.axes_from == "shape" else ""
 
 
 def _named(path: str, make: Callable[[], Output]) -> Output:
@@ -162,8 +170,11 @@ class _Source:
     @classmethod
     def of(cls, image: Image, job: _Job) -> "_Source":
         n = sizes(image.axes, image.shape)
-        asked = job.range or image.drange
-        return cls(image, job.settings.channels(n["c"]), value_range(image.dtype, asked, image.path), n)
+        asked = image.drange if job.range is None else job.range
+        range, guessed = value_range(image.dtype, asked, image.path), _guessed(image)
+        if guessed:
+            refuse_channels(guessed, image.shape, image.read, range, image.path)
+        return cls(image, job.settings.channels(n["c"], guessed), range, n)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -226,7 +237,15 @@ def _segment_one(
                     tiled = Tiled(b, partial(source.read, b, t), source.shape, size, job.settings)
                     sink.add(segment_tiles(tiled, partial(sink.write, t), meter))
             meter.finish()
-    log.info("%s: %s", target, _told(sink))
+    of = f" of channel {job.settings.channel}" if source.n["c"] > 1 and not job.settings.classes else ""
+    log.info("%s: %s", target, _told(sink, of))
+    if not any(sink.counts):
+        log.warning(
+            "%s: no object%s was found; check the channel, the thresholds and sizes, and that the map holds "
+            "probabilities",
+            path,
+            of,
+        )
     return (target,)
 
 
@@ -247,10 +266,10 @@ def _at_once(b: Backend, source: _Source, t: int, s: Settings, sink: _Sink, mete
     return Found(found.count, found.classes)
 
 
-def _told(sink: _Sink) -> str:
-    """`1234 objects, 512 x 512 yx, uint32`; by class if there are classes."""
+def _told(sink: _Sink, of: str) -> str:
+    """`1234 objects of channel 1, 512 x 512 yx, uint32`; by class if there are classes."""
     total, output = sum(sink.counts), sink.output
-    what = f"{total} object{'s' * (total != 1)}"
+    what = f"{total} object{'s' * (total != 1)}{of}"
     if len(sink.counts) > 1:
         what += f" at {len(sink.counts)} time points"
     if sink.classes:

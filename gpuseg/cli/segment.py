@@ -19,13 +19,16 @@ def _output(value: str) -> str:
     return value
 
 
-def _numbers(text: str, kind: Any, counts: tuple[int, ...]) -> list[Any]:
+def _numbers(text: str, kind: type[int] | type[float], counts: tuple[int, ...] = ()) -> list[Any]:
+    """Of text like 1,2,3: so many, or any number of them."""
+    what = "whole numbers" if kind is int else "numbers"
     try:
         found = [kind(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if len(found) not in counts:
-        raise InputError(f"{text!r}: {' or '.join(map(str, counts))} numbers are needed, with commas between")
+        raise InputError(f"{text!r}: {what} are needed, with commas between") from None
+    if counts and len(found) not in counts:
+        many = " or ".join(map(str, counts))
+        raise InputError(f"{text!r}: {many} {what} are needed, with commas between, not {len(found)}")
     return found
 
 
@@ -34,7 +37,7 @@ def _sigma(text: str) -> list[float]:
 
 
 def _classes(text: str) -> list[int]:
-    return _numbers(text, int, tuple(range(1, 256)))
+    return _numbers(text, int)
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -69,7 +72,7 @@ Out = Annotated[
 MethodName = Annotated[
     str, typer.Option(metavar="NAME", help="simple: one threshold; hysteresis: a low and a high one.")
 ]
-Channel = Annotated[int, typer.Option(metavar="N", help="Channel of the objects, from 0.")]
+Channel = Annotated[int | None, typer.Option(metavar="N", help="Channel of the objects, from 0; default: 0.")]
 CoreChannel = Annotated[
     int | None, typer.Option(metavar="N", help="Channel of the high threshold, if another.")
 ]
@@ -109,7 +112,7 @@ def segment(
     images: Images,
     output: Out = DEFAULT_NAME,
     method: MethodName = "simple",
-    channel: Channel = 0,
+    channel: Channel = None,
     core_channel: CoreChannel = None,
     classes: Classes = None,
     threshold: Threshold = None,

@@ -31,7 +31,7 @@ def segment(
     *,
     axes: str | None = None,
     range: Range | None = None,
-    channel: int = 0,
+    channel: int | None = None,
     core_channel: int | None = None,
     method: Method = "simple",
     threshold: float | None = None,
@@ -56,8 +56,9 @@ def segment(
     Parameters
     ----------
     proba : floats of 0 to 1, or uint8 or uint16 of 0 to the largest value; time points are independent.
-    axes, range : one letter of tzyxc per axis, by default guessed; values that stand for 0 and 1.
-    channel, core_channel : counted from 0; the core's is that of the objects unless another is named.
+    axes : one letter of tzyxc each; by default guessed from the shape, which is logged.
+    range : values that stand for 0 and 1.
+    channel, core_channel : from 0, the default; the core's is that of the objects unless another is named.
     method : "simple": all that reaches `threshold` (0.5). "hysteresis": all that reaches `low` (0.5) and
         contains a core, a part of the right size that reaches `high` (0.8).
     sigma : of the smoothing, in pixels, one number or those along x, y(, z); 0 does not smooth.
@@ -105,7 +106,7 @@ def segment(
 def segment_map(image: Map, s: Settings, steps: Collection[str] = (), backend: str = "auto") -> Segmentation:
     """Objects of every time point of a checked map."""
     _check_steps(steps, s)
-    channels = s.channels(image.sizes["c"])
+    channels = s.channels(image.sizes["c"], image.axes if image.guessed else "")
     sigma = s.smoothing(image.shape)
     b = get_backend(backend)
     found = []

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import isfinite
+from numbers import Real
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -44,7 +45,7 @@ class Settings:
         cls,
         *,
         method: Method = "simple",
-        channel: int = 0,
+        channel: int | None = None,
         core_channel: int | None = None,
         threshold: float | None = None,
         low: float | None = None,
@@ -67,29 +68,33 @@ class Settings:
         _one_of("grow_limit", grow_limit, (None, *get_args(GrowLimit)))
         _one_of("final_input", final_input, (None, *get_args(FinalInput)))
         _one_of("connectivity", connectivity, (1, 2, 3))
-        hysteresis = method == "hysteresis"
+        classes = tuple(dict.fromkeys(whole("classes", c) for c in several("classes", classes)))
+        if classes and channel is not None:
+            raise InputError(
+                f"channel {channel} changes nothing beside classes {', '.join(map(str, classes))}",
+                hint="leave one out",
+            )
+        channel, hysteresis = 0 if channel is None else channel, method == "hysteresis"
         _unused(hysteresis, threshold=threshold)
         _unused(not hysteresis, low=low, high=high, core_channel=core_channel)
         exact = compat == "ilastik"
         made = cls(
             method=method,
-            channel=_whole("channel", channel),
-            core_channel=_whole("core_channel", channel if core_channel is None else core_channel),
-            threshold=_unit(
-                "threshold", (0.0 if len(classes) else THRESHOLD) if threshold is None else threshold
-            ),
+            channel=whole("channel", channel),
+            core_channel=whole("core_channel", channel if core_channel is None else core_channel),
+            threshold=_unit("threshold", (0.0 if classes else THRESHOLD) if threshold is None else threshold),
             low=_unit("low", LOW if low is None else low),
             high=_unit("high", max(HIGH, low or 0.0) if high is None else high),
             sigma=_sigma(sigma),
-            min_size=_whole("min_size", min_size),
-            max_size=_whole("max_size", max_size),
+            min_size=whole("min_size", min_size),
+            max_size=whole("max_size", max_size),
             keep_apart=bool(keep_apart),
             grow_limit=grow_limit or ("shell" if exact else "strict"),
             final_input=final_input or "sum",
-            connectivity=connectivity,
-            split=None if split is None else float(split),
+            connectivity=whole("connectivity", connectivity),
+            split=None if split is None else number("split", split),
             drop_border=bool(drop_border),
-            classes=tuple(dict.fromkeys(_whole("classes", c) for c in classes)),
+            classes=classes,
         )
         made._check()
         if exact:
@@ -110,8 +115,7 @@ class Settings:
             )
         if self.keep_apart and not hysteresis:
             raise InputError(
-                "keep_apart needs cores to grow from, method 'simple' has none",
-                hint="take method='hysteresis'",
+                "keep_apart needs cores to grow from, method 'simple' has none", hint=_take("hysteresis")
             )
         if self.keep_apart and self.split is not None:
             raise InputError(
@@ -122,7 +126,7 @@ class Settings:
         if self.classes and hysteresis:
             raise InputError(
                 "classes go by the winner of each pixel, hysteresis by two thresholds",
-                hint="take method='simple', or segment each class by itself",
+                hint=f"{_take('simple')}, or segment each class by itself",
             )
 
     @property
@@ -141,17 +145,23 @@ class Settings:
             return np.float32(self.low), np.float32(self.high)
         return np.float32(self.threshold), np.float32(self.threshold)
 
-    def channels(self, count: int) -> list[int]:
-        """Channels to read of `count`: all for classes, else the final one, and the core's if another."""
+    def channels(self, count: int, guessed: str = "") -> list[int]:
+        """Channels to read of `count`: all for classes, else the final one, and the core's if another.
+
+        guessed: the axes, where nobody named them.
+        """
         asked = [*self.classes] or [self.channel, self.core_channel]
+        one = "take channel 0"
+        if guessed:
+            one = f"axes {guessed} were guessed; name them if c is one, for example axes='yxc' (--axes yxc)"
         for channel in asked:
             if channel >= count:
                 raise InputError(
                     f"channel {channel} of an image with {count} channel{'s' * (count > 1)}",
-                    hint=f"channels are numbered from 0: 0 to {count - 1}" if count > 1 else "take channel 0",
+                    hint=f"channels are numbered from 0: 0 to {count - 1}" if count > 1 else one,
                 )
         if self.classes and count < 2:
-            raise InputError("classes of an image with 1 channel: none can win over another")
+            raise InputError("classes of an image with 1 channel: none can win over another", hint=one)
         if self.classes:
             return list(range(count))
         return list(dict.fromkeys(asked if self.method == "hysteresis" else asked[:1]))
@@ -185,36 +195,55 @@ class Settings:
 
 def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
     if value not in known:
-        raise InputError(f"{name} {value!r}", hint=f"one of {', '.join(map(repr, known))}")
+        names = ", ".join(str(k) for k in known if k is not None)
+        raise InputError(f"{name} {value!r}", hint=f"one of {names}" if "," in names else f"only {names}")
 
 
 def _unused(idle: bool, **given: Any) -> None:
     for name, value in given.items():
         if idle and value is not None:
             method, other = ("simple", "hysteresis") if name != "threshold" else ("hysteresis", "simple")
-            raise InputError(
-                f"{name} {value:g} changes nothing with method {method!r}", hint=f"take method={other!r}"
-            )
+            raise InputError(f"{name} {value} changes nothing with method {method!r}", hint=_take(other))
 
 
-def _whole(name: str, value: Any) -> int:
+def _take(method: str) -> str:
+    """A hint for Python and for the command line."""
+    return f"take the method {method} (--method {method})"
+
+
+def whole(name: str, value: Any) -> int:
+    """As an int, if it is a whole number from 0; InputError."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise InputError(f"{name} {value!r}: a whole number from 0 is needed")
     return int(value)
 
 
+def number(name: str, value: Any) -> float:
+    """As a float, if it is a number; InputError."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{name} {value!r}: a number is needed")
+    return float(value)
+
+
+def several(name: str, value: Any) -> list[Any]:
+    """What a list or an array of numbers holds; InputError for one number and for text."""
+    if isinstance(value, str) or not np.iterable(value):
+        raise InputError(f"{name} {value!r}: several numbers are needed", hint="for example (0, 1)")
+    return list(value)
+
+
 def _unit(name: str, value: Any) -> float:
-    if not 0 <= value <= 1:
+    if not 0 <= (given := number(name, value)) <= 1:
         raise InputError(
-            f"{name} {value:g} is outside of 0 to 1",
+            f"{name} {given:g} is outside of 0 to 1",
             hint="thresholds are probabilities, whatever range the image stores them in",
         )
-    return float(value)
+    return given
 
 
 def _sigma(value: Any) -> tuple[float, float, float]:
     """Along z, y, x, of one number or of those along x, y(, z)."""
-    given = [float(v) for v in np.atleast_1d(value)]
+    given = [number("sigma", v) for v in (several("sigma", value) if np.iterable(value) else [value])]
     if len(given) not in (1, 2, 3) or not all(isfinite(s) and s >= 0 for s in given):
         raise InputError(f"sigma {value!r}: one number from 0 is needed, or one each along x, y and z")
     x, y, z = given * 3 if len(given) == 1 else (*given, 0.0)[:3] if len(given) == 2 else given
@@ -233,4 +262,4 @@ def _ilastik_has(s: Settings) -> None:
     }
     for what, asked in beyond.items():
         if asked:
-            raise InputError(f"{what} with compat='ilastik', which has no such thing", hint="leave one out")
+            raise InputError(f"{what} with compat ilastik, which has no such thing", hint="leave one out")

@@ -23,7 +23,7 @@ STEPS = ("smoothed", "final", "cores", "cores_after_size_filter", "before_size_f
 class Seen:
     """What thresholds are applied to: float32 (z, y, x) each, smoothed.
 
-    final: what objects are made of; core: what they need to contain. winner: of classes, uint8, the class
+    final: what objects are made of; core: what they need to contain. winner: of classes, unsigned, the class
     of a pixel + 1, or 0; None where classes do not matter.
     """
 
@@ -81,15 +81,13 @@ def smoothed(b: Backend, plane: Array, sigma: dict[int, float]) -> Array:
 
 
 def _winners(b: Backend, smooth: list[Array], s: Settings) -> Seen:
+    value = [c + 1 if c in s.classes else 0 for c in range(len(smooth))]
     best = smooth[0]
-    for plane in smooth[1:]:
+    winner = b.asarray(np.full(best.shape, value[0], np.min_scalar_type(len(smooth))))
+    for channel, plane in enumerate(smooth[1:], 1):
+        winner[plane > best] = value[channel]  # the first of equals stays
         best = np.maximum(best, plane)  # of the arrays' own library
-    stack = b.asarray(np.empty((*best.shape, len(smooth)), np.float32))
-    for channel, plane in enumerate(smooth):
-        stack[..., channel] = plane
-    table = np.zeros(len(smooth), np.uint8)
-    table[list(s.classes)] = [c + 1 for c in s.classes]
-    return Seen(best, best, b.asarray(table)[b.likeliest(stack)])
+    return Seen(best, best, winner)
 
 
 def objects(

@@ -117,14 +117,21 @@ def test_two_results_in_one_file_are_refused():
 
 def test_two_results_in_one_file_are_refused_wherever_they_go_in_it():
     targets = [("a.tif", "probabilities", "x.h5/p"), ("a.tif", "segmentation", "x.h5/s")]
-    with pytest.raises(InputError, match="would overwrite"):
+    with pytest.raises(InputError, match=r"cannot go into the file of the probabilities .* being written"):
         export.check_collisions(targets, [])
 
 
 def test_a_result_in_place_of_an_input_is_refused(tmp_path):
     (tmp_path / "link.h5").symlink_to(tmp_path / "a.h5")
-    with pytest.raises(InputError, match=r"would overwrite the input .*a\.h5"):
-        export.check_collisions([("a", "labels", f"{tmp_path}/link.h5")], [f"{tmp_path}/a.h5/raw"])
+    for inside in ("", "/raw"):
+        target = ("a", "labels", f"{tmp_path}/link.h5{inside}")
+        with pytest.raises(InputError, match=r"would overwrite the input .*a\.h5"):
+            export.check_collisions([target], [f"{tmp_path}/a.h5{inside}"])
+
+
+def test_a_result_beside_an_input_in_its_file_is_refused():
+    with pytest.raises(InputError, match=r"into the file of the input two.h5/proba, which is being read\n"):
+        export.check_collisions([("two.h5/proba", "labels", "two.h5/labels")], ["two.h5/proba"])
 
 
 def test_the_same_image_twice_is_refused():

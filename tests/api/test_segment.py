@@ -51,7 +51,7 @@ def test_labels_are_written_beside_the_map_as_ilastik_names_them(maps, caplog):
     expected = segment(proba, axes="yxc", channel=1, threshold=0.55, backend="cpu")
     assert (image.axes, labels.dtype, labels.shape) == ("yxc", np.uint32, (60, 70, 1))
     np.testing.assert_array_equal(labels[..., 0], expected.labels)
-    assert f"{written}: {expected.count[0]} objects, 60 x 70 x 1 yxc, uint32" in caplog.messages
+    assert f"{written}: {expected.count[0]} objects of channel 1, 60 x 70 x 1 yxc, uint32" in caplog.messages
     assert (outcome.error, outcome.image) == (None, str(path))
 
 
@@ -141,6 +141,46 @@ def test_counts_are_told_by_class_and_time_point(tmp_path, caplog):
     assert "3 objects at 2 time points (channel 1: 3), 2 x 20 x 20 x 1 tyxc, uint32" in caplog.text
 
 
+def test_an_image_without_objects_is_warned_of_and_its_channel_named(tmp_path, maps, caplog):
+    path, _ = maps
+    with caplog.at_level(logging.INFO, "gpuseg"):
+        api.segment(path, threshold=0.5, backend="cpu")
+        assert not [r for r in caplog.records if r.levelname == "WARNING"]
+        api.segment(path, threshold=1, output=f"{tmp_path}/o.tif", backend="cpu")
+    (record,) = (r for r in caplog.records if r.levelname == "WARNING")
+    assert record.getMessage().startswith(f"{path}: no object of channel 0 was found; check the channel")
+    assert f"{tmp_path}/o.tif: 0 objects of channel 0, 60 x 70 yx, uint32" in caplog.messages
+
+
+def test_the_channel_of_a_map_that_has_one_is_not_told(tmp_path, caplog):
+    path = store(tmp_path / "a.h5", np.zeros((20, 30), np.float32), "yx")
+    with caplog.at_level(logging.INFO, "gpuseg"):
+        api.segment(path, output=f"{tmp_path}/o.tif", backend="cpu")
+    assert f"{tmp_path}/o.tif: 0 objects, 20 x 30 yx, uint32" in caplog.messages
+    assert f"{path}: no object was found; check" in caplog.text
+
+
+def test_channels_that_a_guess_takes_for_space_are_refused_of_a_file(tmp_path):
+    proba = np.random.default_rng(5).dirichlet(np.ones(5), (20, 30)).astype(np.float32)
+    np.save(tmp_path / "a.npy", proba)
+    with pytest.raises(InputError, match=r"a.npy: axes zyx were guessed .* sum to 1 along x.*\n.*axes='yxc'"):
+        api.segment(tmp_path / "a.npy", backend="cpu")
+    with pytest.raises(InputError, match=r"a.npy: channel 1 .*\n.*axes zyx were guessed"):
+        api.segment(tmp_path / "a.npy", channel=1, backend="cpu")
+    (outcome,) = api.segment(tmp_path / "a.npy", axes="yxc", channel=1, backend="cpu")
+    assert read(outcome.outputs[0])[0].shape == (20, 30, 1)
+    said = store(tmp_path / "b.h5", proba, "zyx")
+    api.segment(said, backend="cpu")
+
+
+def test_a_result_beside_its_map_in_one_file_is_refused_for_what_it_is(tmp_path):
+    path = store(tmp_path / "two.h5" / "proba", blobs((20, 30)), "yx")
+    with pytest.raises(
+        InputError, match=r"cannot go into the file of the input .*two.h5/proba, which is being read"
+    ):
+        api.segment(path, output=f"{tmp_path}/two.h5/labels", backend="cpu")
+
+
 def test_a_png_numbers_up_to_65535_objects(tmp_path, maps):
     path, _ = maps
     (outcome,) = api.segment(path, output=f"{tmp_path}/a.png", backend="cpu")
@@ -206,6 +246,9 @@ def test_a_cancelled_image_leaves_nothing(maps, tile):
         ({"channel": 4}, "channel 4 of an image with 2 channels"),
         ({"output": "{roi}.h5"}, "unknown placeholder {roi}"),
         ({"tile": (1, 0, 4)}, "tile .1, 0, 4.: three numbers of pixels from 1"),
+        ({"tile": 16}, "tile 16: several numbers"),
+        ({"tile": (1, 2.5, 4)}, "tile 2.5: a whole number"),
+        ({"range": ()}, "range ..: two numbers are needed"),
         ({"low": 0.5}, "low 0.5 changes nothing"),
         ({"axes": "yx"}, "axes 'yx' name 2 axes, the array has 3"),
     ],

@@ -29,7 +29,7 @@ def test_it_writes_labels_and_says_what_it_found(gpuseg, maps):
     assert done.exit_code == 0, done.output
     assert [line for line in done.stdout.splitlines() if not line.startswith("compiling")] == [
         "proba.npy: 30 x 40 x 2, axes yxc (guessed from the shape)",
-        "labels.tif: 2 objects, 30 x 40 yx, uint32",
+        "labels.tif: 2 objects of channel 1, 30 x 40 yx, uint32",
     ]
     np.testing.assert_array_equal(read("labels.tif"), segment(maps, channel=1, backend="cpu").labels)
 
@@ -54,10 +54,12 @@ def test_it_writes_labels_and_says_what_it_found(gpuseg, maps):
     ],
 )
 def test_options_are_those_of_the_function(gpuseg, maps, options, how):
-    common = ("segment", "proba.npy", "--channel", 1, "-o", "labels.h5", "--backend", "cpu", "-q")
+    if "classes" not in how:
+        options, how = f"{options} --channel 1", {"channel": 1, **how}
+    common = ("segment", "proba.npy", "-o", "labels.h5", "--backend", "cpu", "-q")
     done = gpuseg(*common, *options.split())
     assert (done.exit_code, done.output) == (0, "")
-    expected = segment(maps, channel=1, backend="cpu", **how)
+    expected = segment(maps, backend="cpu", **how)
     np.testing.assert_array_equal(read("labels.h5")[..., 0], expected.labels)
     assert expected.count[0] > 0
 
@@ -76,6 +78,7 @@ def test_options_are_those_of_the_function(gpuseg, maps, options, how):
         "--range 1",
         "--tile 3",
         "--keep-apart",
+        "--channel 0 --classes 0,1",
         "-o labels.docx",
         "-o {roi}.h5",
         "--compat cellprofiler",
@@ -86,6 +89,27 @@ def test_wrong_usage_is_exit_code_2(gpuseg, maps, options):
     assert done.exit_code == 2, done.output
     assert "Usage" in done.stderr
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--classes 0,x", "'0,x': whole numbers are needed, with commas between"),
+        ("--sigma 1,a", "'1,a': numbers are needed, with commas between"),
+        ("--tile 1,2", "'1,2': 3 whole numbers are needed, with commas between, not 2"),
+        ("--sigma 1,1,1,1", "'1,1,1,1': 1 or 2 or 3 numbers are needed, with commas between, not 4"),
+    ],
+)
+def test_wrong_numbers_are_told_in_one_sentence(gpuseg, maps, options, told):
+    done = gpuseg("segment", "proba.npy", *options.split())
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_an_image_without_objects_is_warned_of(gpuseg, maps):
+    done = gpuseg("segment", "proba.npy", "--threshold", 1, "--sigma", 0, "--backend", "cpu")
+    assert done.exit_code == 0
+    assert "proba.npy: no object of channel 0 was found" in done.stderr
 
 
 def test_an_image_that_does_not_fit_is_exit_code_3_and_one_of_many_1(gpuseg, maps):

@@ -181,6 +181,22 @@ def test_each_pixel_goes_to_its_likeliest_class():
     assert (proba.max(0)[sure.labels > 0] >= np.float32(0.6)).all()
 
 
+def test_a_class_may_be_any_of_300_channels():
+    proba = np.zeros((300, 8, 9), np.float32)
+    proba[0] = 0.5
+    proba[299, 1:4, 1:4] = proba[255, 5:7, 2:8] = 0.9
+    found = run(proba, axes="cyx", classes=(255, 299), min_size=2)
+    assert found.count.tolist() == [2]
+    assert found.classes[0].tolist() == [299, 255]
+    np.testing.assert_array_equal(found.labels == 1, proba[299] > 0)
+
+
+def test_of_equally_likely_classes_the_first_wins():
+    proba = np.full((3, 4, 5), 0.4, np.float32)
+    proba[0] = 0.2
+    assert run(proba, axes="cyx", classes=(1, 2), min_size=1).classes[0].tolist() == [1]
+
+
 def test_classes_that_touch_are_split_each_by_itself():
     proba = np.stack([1 - dumbbell(), dumbbell() * (np.arange(60) < 30), dumbbell() * (np.arange(60) >= 30)])
     found = run(proba, axes="cyx", classes=(1, 2), split=2)
@@ -261,6 +277,44 @@ def test_a_range_says_what_stands_for_0_and_1():
     np.testing.assert_array_equal(run(counts, range=(0, 100), min_size=0).labels > 0, counts >= 50)
 
 
+CHANNELS_LAST = np.random.default_rng(5).dirichlet(np.ones(5), (20, 30)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("proba", "guess", "axes"),
+    [
+        (CHANNELS_LAST, "zyx", "yxc"),
+        (np.round(CHANNELS_LAST * 255).astype(np.uint8), "zyx", "yxc"),
+        (np.moveaxis(CHANNELS_LAST, -1, 0), "zyx", "cyx"),
+        (np.moveaxis(CHANNELS_LAST, -1, 0)[:, None].repeat(3, 1), "zyxc", "czyx"),
+    ],
+    ids=["last", "uint8", "first", "volume"],
+)
+def test_channels_that_a_guess_takes_for_space_are_refused(proba, guess, axes):
+    with pytest.raises(InputError, match=rf"axes {guess} were guessed .* sum to 1 .*\n.*axes='{axes}'"):
+        run(proba)
+    assert run(proba, axes=axes, min_size=1).labels.ndim == proba.ndim - 1
+    assert run(proba, axes=guess, min_size=1).count.shape == (1,)
+
+
+@pytest.mark.parametrize("nothing", [np.zeros((6, 7, 5)), np.full((6, 7, 5), 0.4)], ids=["0", "2"])
+def test_a_thin_volume_that_sums_to_anything_else_stays_one(nothing):
+    assert run(nothing).axes == "zyx"
+
+
+def test_guessed_axes_are_logged_and_named_where_a_channel_is_missing(caplog):
+    proba = blobs((6, 20, 30))
+    with caplog.at_level(logging.INFO, "gpuseg"):
+        run(proba)
+        run(proba, axes="tyx")
+    assert caplog.messages == ["proba: axes zyx, guessed from the shape (6, 20, 30)"]
+    for how in ({"channel": 1}, {"classes": (0,)}):
+        with pytest.raises(InputError, match=r"hint: axes zyx were guessed; .* axes='yxc'"):
+            run(proba, **how)
+        with pytest.raises(InputError, match="hint: take channel 0"):
+            run(proba, axes="zyx", **how)
+
+
 def test_a_mask_is_a_probability_of_0_or_1():
     mask = blobs((40, 50)) > 0.5
     np.testing.assert_array_equal(run(mask).labels, run(mask.astype(np.float32)).labels)
@@ -282,7 +336,7 @@ WRONG = [
     ({"proba": np.zeros((9, 9, 2)), "channel": 2}, "channel 2 of an image with 2 channels\n.*0 to 1"),
     ({"method": "hysteresis", "core_channel": 3}, "channel 3 of an image with 1 channel"),
     ({"channel": -1}, "channel -1: a whole number from 0 is needed"),
-    ({"method": "watershed"}, "method 'watershed'\n  hint: one of 'simple', 'hysteresis'"),
+    ({"method": "watershed"}, "method 'watershed'\n  hint: one of simple, hysteresis$"),
     ({"method": "hysteresis", "low": 0.8, "high": 0.5}, "the low threshold 0.8 is above the high one, 0.5"),
     ({"threshold": 120}, "threshold 120 is outside of 0 to 1"),
     ({"threshold": float("nan")}, "threshold nan is outside"),
@@ -300,9 +354,26 @@ WRONG = [
     ({"classes": (0,)}, "classes of an image with 1 channel"),
     ({"classes": (0, 1), "method": "hysteresis"}, "classes go by the winner of each pixel"),
     ({"connectivity": 4}, "connectivity 4\n  hint: one of 1, 2, 3"),
-    ({"compat": "ilastik", "connectivity": 2}, "connectivity 2 with compat='ilastik'"),
-    ({"compat": "ilastik", "drop_border": True}, "drop_border with compat='ilastik'"),
-    ({"compat": "cellprofiler"}, "compat 'cellprofiler'"),
+    ({"compat": "ilastik", "connectivity": 2}, "connectivity 2 with compat ilastik"),
+    ({"compat": "ilastik", "drop_border": True}, "drop_border with compat ilastik"),
+    ({"compat": "cellprofiler"}, "compat 'cellprofiler'\n  hint: only ilastik$"),
+    ({"classes": 1}, "classes 1: several numbers are needed"),
+    ({"classes": "ab"}, "classes 'ab': several numbers are needed"),
+    ({"classes": ["a"]}, "classes 'a': a whole number"),
+    ({"classes": (0, 1), "channel": 1}, "channel 1 changes nothing beside classes 0, 1"),
+    ({"threshold": "0.5"}, "threshold '0.5': a number is needed"),
+    ({"method": "hysteresis", "low": "a"}, "low 'a': a number"),
+    ({"method": "hysteresis", "high": [0.5]}, "high .0.5.: a number"),
+    ({"method": "hysteresis", "threshold": "a"}, "threshold a changes nothing"),
+    ({"split": "a"}, "split 'a': a number"),
+    ({"split": True}, "split True: a number"),
+    ({"sigma": "1"}, "sigma '1': several numbers"),
+    ({"sigma": None}, "sigma None: a number"),
+    ({"sigma": ("1", 2)}, "sigma '1': a number"),
+    ({"range": 255}, "range 255: several numbers"),
+    ({"range": (0, 1, 2)}, "range .0, 1, 2.: two numbers are needed, what stands for 0 and for 1"),
+    ({"range": ("0", "1")}, "range '0': a number"),
+    ({"connectivity": True}, "connectivity True: a whole number"),
     ({"steps": ["edges"]}, "unknown step 'edges'"),
     ({"steps": ["cores"]}, "step 'cores': method 'simple' has no cores"),
 ]
@@ -312,6 +383,24 @@ WRONG = [
 def test_what_cannot_be_segmented_is_refused_with_a_reason(given, told):
     with pytest.raises(InputError, match=f"(?s){told}"):
         run(**{"proba": PROBA} | given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"keep_apart": True}, {"low": 0.5}, {"method": "hysteresis", "threshold": 0.5}, {"range": (0, 0.1)}],
+    ids=str,
+)
+def test_a_hint_reads_on_the_command_line_too(given):
+    with pytest.raises(InputError, match=r"hint: .*\(--(method|range) "):
+        run(**{"proba": PROBA} | given)
+
+
+def test_numbers_of_numpy_are_numbers():
+    half = np.float32(0.5)
+    how = {"threshold": half, "sigma": np.array([1, 2]), "range": np.array([0, 1])}
+    found = run(blobs((20, 30)), connectivity=np.int64(2), channel=np.uint8(0), min_size=np.int16(3), **how)
+    same = run(blobs((20, 30)), connectivity=2, min_size=3, threshold=0.5, sigma=(1, 2))
+    np.testing.assert_array_equal(found.labels, same.labels)
 
 
 def test_a_sigma_too_large_is_a_matter_of_shape():

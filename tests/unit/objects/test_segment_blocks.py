@@ -133,6 +133,20 @@ def test_kernels_label_as_the_cpu_does_in_many_cases(host_cuda, first):
         check_kernels(seed)
 
 
+def test_more_classes_than_a_byte_holds_are_told_apart_by_kernels_and_in_tiles(host_cuda):
+    proba = np.zeros((300, 1, 8, 9), np.float32)
+    proba[0] = 0.5
+    proba[299, :, 1:4, 1:4] = proba[255, :, 5:7, 2:8] = 0.9
+    s = Settings.of(classes=(255, 299), sigma=0, min_size=2)
+    for b in (get_backend("cuda"), get_backend("cpu")):
+        labels, found = in_tiles(b, proba, s, (1, 5, 5))
+        assert found.classes.tolist() == [299, 255]
+        np.testing.assert_array_equal(labels, (proba[299] > 0) + 2 * (proba[255] > 0))
+        whole = objects(b, see(b, b.asarray(proba), s, {}), s)
+        np.testing.assert_array_equal(b.to_numpy(whole.labels), labels)
+        assert whole.classes.tolist() == [299, 255]
+
+
 def snake(shape=(1, 24, 30)):
     """One object that winds through every tile, and a speck."""
     proba = np.zeros(shape, np.float32)

@@ -32,12 +32,16 @@ def measure(cupy: Any, backend: Backend, size: Size) -> Iterator[Row]:
 
 def blobs(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.bool_]:
     """Noise, smoothed and thresholded: objects of many sizes, some of which touch."""
+    smooth = smooth_noise(shape, seed)
+    return np.asarray(smooth > SHARE * smooth.std())
+
+
+def smooth_noise(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
     from gpuseg.backends.cpu import ReferenceBackend
 
     noise = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     sigma = tuple(SIGMA if n > 1 else 0.3 for n in shape)
-    smooth = ReferenceBackend().gaussian(noise, sigma)
-    return np.asarray(smooth > SHARE * smooth.std())
+    return np.asarray(ReferenceBackend().gaussian(noise, sigma))
 
 
 def _rows(cupy: Any, backend: Backend, image: NDArray[Any], size: Size) -> Iterator[Row]:

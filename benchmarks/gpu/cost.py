@@ -144,10 +144,28 @@ def of_components(kernel: str, image: NDArray[Any]) -> Cost:
     return Cost(bytes=float(numbers[kernel.partition("<")[0]]) * image.size)
 
 
+def of_flood(kernel: str, pixels: int, within: int) -> Cost:
+    """What pixels cost, and those within the limit. Heaps and neighbours, read from caches, come on top."""
+    numbers = {
+        "prepare_flood": (18, 0),  # cost and seed read; key, label and two bytes written
+        "count_basins": (FLOAT, FLOAT),  # basin read, label where there is one
+        "line_up_seeds": (FLOAT, FLOAT),
+        "grow_basins": (0, 41),  # key and label twice, who; entry, 8 B, and place written and read
+        "settle_shores": (2 * FLOAT, 0),  # key and label read
+    }
+    each, more = numbers[kernel]
+    return Cost(bytes=float(each) * pixels + float(more) * within)
+
+
 def of_regions(kernel: str, pixels: int, channels: int) -> Cost:
     """Labels read, and values unless it is about shape. Atomics on sums of objects come on top."""
     numbers = 1 if kernel in ("region_whole", "region_central") else 1 + channels
     return Cost(bytes=float(FLOAT) * numbers * pixels)
+
+
+def of_rings(pixels: int, channels: int, compared: int) -> Cost:
+    """Labels and values read once, however many crops they are in; a sum and a comparison for each number."""
+    return Cost(bytes=float(FLOAT) * (1 + channels) * pixels, operations=SLOT * 2 * compared)
 
 
 def _passes(stage: Stage, axes: Callable[[Job], Iterable[float]]) -> Cost:

@@ -9,7 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import card, components, files, kernels, peers, regions, stroke, tables, tasks, training
+from benchmarks.gpu import (
+    card,
+    components,
+    files,
+    flood,
+    kernels,
+    peers,
+    regions,
+    rings,
+    stroke,
+    tables,
+    tasks,
+    training,
+)
 from benchmarks.gpu.rows import Row, Skip
 from benchmarks.gpu.size import QUICK, Size
 from benchmarks.gpu.targets import TARGETS
@@ -24,7 +37,9 @@ SECTIONS: dict[str, Section] = {
     "stroke": stroke.measure,
     "kernels": kernels.measure,
     "components": components.measure,
+    "flood": flood.measure,
     "regions": regions.measure,
+    "rings": rings.measure,
     "deep": tasks.deep,
     "files": files.measure,
     "peers": peers.measure,

@@ -28,10 +28,12 @@ INSTANCES: dict[str, tuple[str, ...]] = {  # file -> what may be launched from i
         *(f"{k}<{t}>" for k in ("join_in_tiles", "join_tiles") for t in VALUES),
         *("find_roots", "sum_up", "number_roots", "spread_numbers"),
     ),
+    "flood": ("prepare_flood", "count_basins", "line_up_seeds", "grow_basins", "settle_shores"),
     "regions": tuple(
         f"region_{of}"
         for of in ("whole", "values", "places", "moments", "covariance", "histogram", "weighted", "central")
     ),
+    "rings": ("ring_sums",),
 }
 BEHIND = {  # file -> the headers that stand in front of it
     "filters2d": ("eigen", "tile2d"),

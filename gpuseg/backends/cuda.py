@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gpuseg.backends import plan, taps
-from gpuseg.backends._cuda import answers, components, device, eigen, flat, grow, regions
+from gpuseg.backends._cuda import answers, components, device, eigen, flat, flood, grow, regions, rings
 from gpuseg.backends._cuda.bank import Bank
 from gpuseg.backends._cuda.forest import Packed, pack, walk_planes
 from gpuseg.backends._cuda.memory import Memory
@@ -129,11 +129,15 @@ class CudaBackend:
             return components.components(self._xp, self._kernels, image, connectivity)
 
     def flood(self, cost: Array, seeds: Array, limit: float) -> Array:
-        """On the host: its order, pixel after pixel, leaves nothing to do at once."""
+        """Basins at once; on the host if memory is short, or one is so large that a thread takes longer."""
         check_flood(cost, seeds)
-        from gpuseg.backends._numba import flood
+        with self._memory.at_work():
+            grown = flood.flood(self._xp, self._kernels, cost, seeds, limit, self.free())
+        if grown is not None:
+            return grown
+        from gpuseg.backends._numba.flood import flood as on_host
 
-        return self.asarray(flood.flood(self.to_numpy(cost), self.to_numpy(seeds), limit))
+        return self.asarray(on_host(self.to_numpy(cost), self.to_numpy(seeds), limit))
 
     def region_sums(
         self,
@@ -167,6 +171,14 @@ class CudaBackend:
     def release(self) -> None:
         self._scratch_bytes = 0
         self._memory.release()
+
+    def _ring_sums(
+        self, labels: Array, raw: Array, boxes: NDArray[np.int64], margin: tuple[int, int, int]
+    ) -> dict[str, NDArray[Any]] | None:
+        """What `backends.rings` asks for."""
+        with self._memory.at_work():
+            room = self._blocks() // BLOCKS, self.free()
+            return rings.ring_sums(self._xp, self._kernels, labels, raw, boxes, margin, *room)
 
     def _pixels(self, image: Array) -> Array:
         return self._xp.ascontiguousarray(image, np.float32)

@@ -3,8 +3,6 @@
 The ring is what lies nearer than M, the largest margin, to a pixel of the object, in steps of
 floor(M / margin) along each axis, and no farther from its bounding box than the margins. Pixels of other
 objects belong to it. An object that fills the image has no ring: its sums are 0, the rest is NaN.
-
-Computed on the host whatever the backend: all backends give the same numbers.
 """
 
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.rings import ring_sums
 from gpuseg.errors import InputError
 from gpuseg.objects.context import Objects
 from gpuseg.objects.standard import excess, ratio, skew
@@ -27,23 +26,21 @@ REGIONS = ("in neighborhood", "in object and neighborhood")
 
 def rings(o: Objects) -> Sums:
     """Sums over the rings and over objects with their rings, by the names of region sums: (2, n, ...)."""
-    from gpuseg.backends._numba import rings as numba_rings  # late: it takes a second to import
-
     if "rings" not in o.cache:
-        o.cache["rings"] = numba_rings.sums(*_given(o))
+        o.cache["rings"] = ring_sums(o.backend, o.labels, o.raw, o.sums("box"), _margin(o))
     found: Sums = o.cache["rings"]
     return found
 
 
-def _given(o: Objects) -> tuple[Numbers, Numbers, Numbers, tuple[int, int, int]]:
-    """Labels, image, boxes and margin; InputError if the margin leaves no neighbourhood."""
+def _margin(o: Objects) -> tuple[int, int, int]:
+    """Pixels along z, y, x; InputError if they leave no neighbourhood."""
     z, y, x = o.margin if o.ndim == 3 else (0, *o.margin[1:])
     if max(z, y, x) < 2:
         raise InputError(
             f"a margin of {max(z, y, x)} leaves objects no neighbourhood: it is what lies nearer than that",
             hint="give a margin from 2 pixels, or leave features in the neighborhood out",
         )
-    return np.ascontiguousarray(o.host_labels), np.ascontiguousarray(o.host_raw), o.sums("box"), (z, y, x)
+    return z, y, x
 
 
 def _mean(s: Sums) -> Numbers:

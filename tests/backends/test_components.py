@@ -234,11 +234,11 @@ def test_floods_of_any_small_image(shape, values, seed, limit) -> None:
     assert_array_equal(CPU.flood(cost, seeds, limit), REFERENCE.flood(cost, seeds, limit))
 
 
-def test_what_is_not_a_number_is_flooded_last() -> None:
+def test_what_is_not_a_number_is_flooded_last(fast) -> None:
     cost = np.array([[[0, np.nan, 0.5, -0.0, np.inf]]], np.float32)
-    seeds = np.array([[[7, 0, 0, 0, 0]]])
-    assert CPU.flood(cost, seeds, 1)[0, 0].tolist() == [7, 7, 0, 0, 0]
-    assert CPU.flood(cost, seeds, np.inf)[0, 0].tolist() == [7, 7, 7, 7, 7]
+    seeds = np.array([[[7, 0, 0, 0, 0]]], np.int32)
+    assert fast.flood(cost, seeds, 1)[0, 0].tolist() == [7, 7, 0, 0, 0]
+    assert fast.flood(cost, seeds, np.inf)[0, 0].tolist() == [7, 7, 7, 7, 7]
 
 
 def test_growth_ends_one_pixel_beyond_the_limit(fast) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from gpuseg.backends import get_backend
 from gpuseg.backends._kernels import FILES, Kernels
 from gpuseg.backends.base import SUMS, Backend, Growth
+from gpuseg.backends.rings import ring_sums
 from gpuseg.features.selection import Selection
 from gpuseg.features.stack import feature_stack, probabilities
 from gpuseg.forests.arrays import Forest, Tree
@@ -74,7 +75,8 @@ def _launch(b: Backend) -> None:
         b.to_numpy(feature_stack(b, image, selection, core))
         b.rows(planes, np.argwhere(pixels[0] > 250))
         ids = rng.integers(0, 6, shape[1:]).astype(np.int32)
-        b.region_sums(b.asarray(ids), 5, image, list(SUMS))
+        boxes = b.region_sums(b.asarray(ids), 5, image, list(SUMS))["box"]
+        ring_sums(b, b.asarray(ids), image, boxes, (1, 3, 2))
     for n in (2, 3):
         plane = b.asarray((rng.random((7,) * n) * 255).astype(np.float32))
         b.eigvals_sym([plane] * (n * (n + 1) // 2))
@@ -83,6 +85,8 @@ def _launch(b: Backend) -> None:
         for dtype in ("bool", "uint16", "int32", "int64"):
             image = b.asarray(rng.integers(0, 2, shape).astype(dtype))
             b.to_numpy(b.components(image, 1 + (shape[0] > 1))[0])
+        cost, seeds = rng.integers(0, 4, shape).astype(np.float32), rng.integers(0, 30, shape) == 7
+        b.to_numpy(b.flood(b.asarray(cost), b.asarray(seeds.astype(np.int32)), 1.0))
     for rows in (60, 3000):  # small nodes alone, and large ones too
         codes = rng.integers(0, 256, (49, rows)).astype(np.uint8)
         b.grow(codes, rng.integers(0, 3, rows).astype(np.uint8), Growth(3, trees=4, tried=7, seed=1))

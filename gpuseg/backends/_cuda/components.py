@@ -1,4 +1,4 @@
-"""Connected components on the device; what floods comes to the host for that and goes back."""
+"""Connected components on the device."""
 
 from math import prod
 from typing import Any

@@ -1,7 +1,8 @@
 """Objects: probabilities to labels, labels to tables of features, and what an object costs among many."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from benchmarks.measure import Case, Lineup, Size, clock
 from benchmarks.scene import shape_text
 from gpuseg.backends import get_backend
 from gpuseg.objects.choice import declared, obstacle
+from gpuseg.objects.context import Objects
 from gpuseg.objects.measure import measure as table
 from gpuseg.objects.segment import segment
 
 MARGIN = 30  # pixels, ilastik's
 PART, SMALL_PART = 4, 8  # the side of what slow engines measure, as a part of the whole
 SKELETON = ("Branch Count", "Hole Count", "Diameter", "Euclidean Diameter", "Total Length", "Average Length")
+SCALING = "components and standard features"
 PATIENCE = 10.0  # seconds: there are many races
 
 
@@ -33,7 +36,7 @@ def measure(size: Size) -> Iterator[Case]:
         yield _standard(size, vigra, flat)
         yield _standard(size, vigra, deep)
         yield _standard_of_part(size, part)
-        yield _neighbourhood(size, small)
+        yield _neighbourhood(size, vigra, small)
         yield _hull(size, small)
         yield _skeleton(size, vigra, part)
     yield from _scaling(size)
@@ -93,18 +96,18 @@ def _objects(size: Size, vigra: peers.Vigra, made: Cells) -> Case:
     t, lineup = object_peers.Thresholds(), Lineup(size)
 
     def ours() -> NDArray[np.int32]:
-        limits = {"low": t.low, "high": t.high, "min_size": t.least, "max_size": t.most}
+        limits: dict[str, Any] = {"low": t.low, "high": t.high, "min_size": t.least, "max_size": t.most}
         return segment(made.proba, method="hysteresis", sigma=0, backend="cpu", **limits).labels
 
-    expected, found = ours(), {}
+    expected = ours()
+    found: dict[str, Any] = {}
     lineup.add("gpuseg", clock(ours), lambda: f"{int(expected.max()):,} objects")
     engine = "cc3d + fastremap"
     if lineup.admits(engine, object_peers.no_cc3d()):
         _add(lineup, engine, lambda: object_peers.cc3d_objects(made.proba, t), expected, found)
     if vigra.enters(lineup, "vigra"):
         vigra.share("proba", made.proba.shape)[...] = made.proba
-        limits = {"low": t.low, "high": t.high, "least": t.least, "most": t.most}
-        run = vigra.run("objects", proba="proba", **limits)
+        run = vigra.run("objects", proba="proba", **asdict(t))
         lineup.add("vigra", run, lambda: object_peers.same_objects(vigra.last(), expected))
     return lineup.race(
         "objects",
@@ -117,16 +120,14 @@ def _objects(size: Size, vigra: peers.Vigra, made: Cells) -> Case:
 
 
 def _standard(size: Size, vigra: peers.Vigra, made: Cells) -> Case:
-    """All that is not advanced, with histogram and quantiles, as a table."""
+    """All that is not advanced, with histogram and quantiles."""
     ndim = made.labels.ndim
     features, lineup = names("standard", ndim), Lineup(size)
-    lineup.add("gpuseg", clock(lambda: _table(made, features)), lambda: "whole table")
+    lineup.add("gpuseg", clock(lambda: _columns(made, features)))
+    lineup.add("gpuseg, as a table", clock(lambda: _table(made, features)), lambda: "gpuseg.measure")
     if vigra.enters(lineup, "vigra"):
-        titles = ["Size in pixels", "Mean Intensity", "Variance of Intensity"]
-        expected = _table(made, features)[titles].to_numpy().T
-        _share(vigra, made)
-        ilastik = [declared()[name].ilastik for name in features]
-        task = {"labels": f"labels{ndim}", "image": f"image{ndim}", "names": ilastik}
+        expected = np.stack([_columns(made, [key])[0].ravel() for key in ("count", "mean", "variance")])
+        task = _share(vigra, made) | {"names": [declared()[key].ilastik for key in features]}
 
         def check() -> str:
             differs = object_peers.largest_deviation(vigra.last(), expected)
@@ -138,15 +139,14 @@ def _standard(size: Size, vigra: peers.Vigra, made: Cells) -> Case:
 
 def _standard_of_part(size: Size, made: Cells) -> Case:
     features, lineup = names("standard", 2), Lineup(size)
-    expected = _table(made, features)["Mean Intensity"].to_numpy()
-    lineup.add("gpuseg", clock(lambda: _table(made, features)), lambda: "whole table")
+    lineup.add("gpuseg", clock(lambda: _columns(made, features)))
 
     def theirs(properties: Sequence[str] = object_peers.COUNTERPARTS) -> Any:
         return object_peers.skimage_table(made.labels, made.image, tuple(properties))
 
     def check() -> str:
         found = theirs(("label", "intensity_mean"))["intensity_mean"]
-        differs = object_peers.largest_deviation(found, expected)
+        differs = object_peers.largest_deviation(found, _columns(made, ["mean"])[0].ravel())
         return (
             f"{len(object_peers.COUNTERPARTS)} properties, means differ by at most {differs} of the largest"
         )
@@ -155,37 +155,38 @@ def _standard_of_part(size: Size, made: Cells) -> Case:
     return _race_features(lineup, "2D standard features, part of the image", made, len(features))
 
 
-def _neighbourhood(size: Size, made: Cells) -> Case:
+def _neighbourhood(size: Size, vigra: peers.Vigra, made: Cells) -> Case:
     features, lineup = names("neighbourhood", 2), Lineup(size)
+    lineup.add("gpuseg", clock(lambda: _columns(made, features, margin=(1, MARGIN, MARGIN))))
+    means = [key for key in features if key.startswith("mean")]
+    expected = np.stack([m.ravel() for m in _columns(made, means, margin=(1, MARGIN, MARGIN))])
     found: dict[str, Any] = {}
-    lineup.add("gpuseg", clock(lambda: _table(made, features, margin=(MARGIN, MARGIN))))
-    ours = _table(made, features, margin=(MARGIN, MARGIN))
 
     def run() -> None:
         found["rows"] = object_peers.one_by_one(made.labels, made.image, MARGIN)
 
-    def check() -> str:
-        width = found["rows"].shape[1] // 2
-        wanted = ours[
-            [f"Mean Intensity {where}" for where in ("in neighborhood", "in object and neighborhood")]
-        ]
-        differs = object_peers.largest_deviation(found["rows"][:, [0, width]].T, wanted.to_numpy().T)
-        return f"means differ by at most {differs} of the largest"
+    def check(rows: Callable[[], NDArray[Any]]) -> Callable[[], str]:
+        return lambda: (
+            f"means differ by at most {object_peers.largest_deviation(rows(), expected)} of the largest"
+        )
 
-    lineup.add("one object at a time", clock(run), check)
+    lineup.add("NumPy, one by one", clock(run), check(lambda: object_peers.means(found["rows"])))
+    if vigra.enters(lineup, "vigra, one by one"):
+        ilastik = [declared()[key].ilastik.split(" ")[0] for key in features[: len(features) // 2]]
+        task = _share(vigra, made, "small") | {"names": ilastik, "margin": MARGIN}
+        lineup.add("vigra, one by one", vigra.run("neighbourhoods", **task), check(vigra.last))
     return _race_features(lineup, "neighbourhood features", made, len(features), f", margin {MARGIN}")
 
 
 def _hull(size: Size, made: Cells) -> Case:
     features, lineup = names("hull", 2), Lineup(size)
-    ours = _table(made, features)["Convex Hull Area"].to_numpy()
-    lineup.add("gpuseg", clock(lambda: _table(made, features)))
+    lineup.add("gpuseg", clock(lambda: _columns(made, features)))
 
     def theirs() -> Any:
         return object_peers.skimage_table(made.labels, None, object_peers.HULL)
 
     def check() -> str:
-        ratio = float(np.mean(theirs()["area_convex"] / ours))
+        ratio = float(np.mean(theirs()["area_convex"] / _columns(made, ["hull_volume"])[0]))
         return f"area_convex, solidity; around whole pixels, {ratio:.2f} times as large on average"
 
     lineup.add("scikit-image", clock(theirs), check)
@@ -194,16 +195,16 @@ def _hull(size: Size, made: Cells) -> Case:
 
 def _skeleton(size: Size, vigra: peers.Vigra, made: Cells) -> Case:
     features, lineup = names("skeleton", 2), Lineup(size)
-    lineup.add("gpuseg", clock(lambda: _table(made, features)))
+    lineup.add("gpuseg", clock(lambda: _columns(made, features)))
     if vigra.enters(lineup, "vigra"):
-        expected = _table(made, features)[[declared()[f].title for f in features[: len(SKELETON)]]].to_numpy()
-        vigra.share("cells", made.labels.shape, np.uint32)[...] = made.labels
+        expected = np.stack(_columns(made, features[: len(SKELETON)]))
+        task = {"labels": _share(vigra, made, "part")["labels"], "names": SKELETON}
 
         def check() -> str:
-            same = np.isclose(vigra.last().T, expected, rtol=1e-4).all(axis=1)
+            same = np.isclose(vigra.last(), expected, rtol=1e-4).all(axis=0)
             return f"{np.count_nonzero(same):,} of {len(same):,} objects the same"
 
-        lineup.add("vigra", vigra.run("skeleton_features", labels="cells", names=SKELETON), check)
+        lineup.add("vigra", vigra.run("skeleton_features", **task), check)
     return _race_features(lineup, "skeleton features", made, len(features))
 
 
@@ -217,12 +218,12 @@ def _scaling(size: Size) -> Iterator[Case]:
         made = square.cut(round(cells.PITCH * n**0.5)) if n < 10**4 else _tiled(square, n // 10**4)
         few = replace(size, rounds=min(size.rounds, 2 if n == 10**6 else 5))
         lineup = Lineup(few)
-        task = {"features": features, "kind": "components"}
-        lineup.add("gpuseg", clock(lambda made=made, task=task: _table(made, **task)))
-        found = len(_table(made, **task))
+        task = partial(_table, made, features, kind="components")
+        lineup.add("gpuseg", clock(task))
+        found = len(task())
         yield lineup.race(
             "objects",
-            f"components and standard features, {n:,} cells",
+            f"{SCALING}, {n:,} cells",
             f"{shape_text(made.labels.shape)} labels, {found:,} objects",
             found / 1e3,
             "krow",
@@ -231,17 +232,29 @@ def _scaling(size: Size) -> Iterator[Case]:
 
 def _tiled(square: Cells, copies: int) -> Cells:
     down, across = (copies, 1) if copies < 100 else (copies // 10, 10)
-    return Cells(*(np.tile(a, (down, across)) for a in (square.labels, square.image)), square.proba)
+    labels, image = np.tile(square.labels, (down, across)), np.tile(square.image, (down, across))
+    return replace(square, labels=labels, image=image)
 
 
 def _table(made: Cells, features: Sequence[str], **how: Any) -> Any:
     return table(made.labels, made.image, features=features, backend="cpu", **how)
 
 
-def _share(vigra: peers.Vigra, made: Cells) -> None:
-    ndim = made.labels.ndim
-    vigra.share(f"labels{ndim}", made.labels.shape, np.uint32)[...] = made.labels
-    vigra.share(f"image{ndim}", made.image.shape)[...] = made.image
+def _columns(made: Cells, features: Sequence[str], **how: Any) -> list[NDArray[Any]]:
+    """Features as arrays, from one pass over the pixels."""
+    labels, image = (a.reshape((-1, *a.shape[-2:])) for a in (made.labels, made.image))
+    rows = [declared()[key] for key in features]
+    o = Objects(get_backend("cpu"), labels, made.count, image[None], **how)
+    o.request({name for row in rows for name in row.needs})
+    return [row.formula(o) for row in rows]
+
+
+def _share(vigra: peers.Vigra, made: Cells, which: str = "whole") -> dict[str, str]:
+    """Names under which vigra finds labels and image."""
+    shared = {"labels": f"labels {which} {made.labels.ndim}", "image": f"image {which} {made.labels.ndim}"}
+    vigra.share(shared["labels"], made.labels.shape, np.uint32)[...] = made.labels
+    vigra.share(shared["image"], made.image.shape)[...] = made.image
+    return shared
 
 
 def _race_features(lineup: Lineup, name: str, made: Cells, features: int, more: str = "") -> Case:

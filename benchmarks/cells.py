@@ -6,7 +6,9 @@ with wavy edges; parts that an edge cuts off are objects of their own, those bel
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +21,13 @@ LEAST = 10  # pixels
 THRESHOLD = 1.5  # standard deviations of the noise that blobs are made of
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Cells:
     labels: NDArray[np.int32]  # 1 to count
     image: Floats  # 0 to 255
     proba: Floats  # of being a cell
 
-    @property
+    @cached_property
     def count(self) -> int:
         return int(self.labels.max())
 
@@ -89,14 +91,15 @@ def _neighbours(side: int, rng: np.random.Generator) -> Iterator[tuple[Floats, N
 
 def _smooth_noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Floats:
     noise: Floats = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma, truncate=3)
-    return noise / noise.std()
+    noise /= noise.std()
+    return noise
 
 
 def _parts(owner: NDArray[np.int32]) -> NDArray[np.int32]:
     """Connected parts of equal value, numbered from 1, without small ones."""
-    from skimage.measure import label
-
-    parts = label(owner, background=0, connectivity=1)
+    measure: Any = import_module("skimage.measure")
+    parts: NDArray[np.int64] = measure.label(owner, background=0, connectivity=1)
     kept = np.bincount(parts.ravel()) >= LEAST
     kept[0] = False
-    return (np.cumsum(kept) * kept).astype(np.int32)[parts]
+    table = (np.cumsum(kept) * kept).astype(np.int32)
+    return np.asarray(table[parts])

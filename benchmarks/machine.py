@@ -13,7 +13,10 @@ import numpy as np
 
 from benchmarks.measure import clock, race
 
-PACKAGES = ("gpuseg", "numpy", "scipy", "numba", "scikit-learn", "scikit-image", "opencv-python-headless")
+PACKAGES = (
+    *("gpuseg", "numpy", "scipy", "numba", "pandas", "scikit-learn", "scikit-image"),
+    *("opencv-python-headless", "connected-components-3d", "fastremap"),
+)
 CORES = 2
 LANES = 256  # float32 accumulators per core: enough to hide the latency of a multiply-add
 STEPS = 1_000_000  # multiply-adds per accumulator: milliseconds, so that starting threads is nothing

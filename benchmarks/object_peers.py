@@ -5,6 +5,7 @@ vigra runs in its own process (see vigra_worker.py). All of these give what gpus
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -42,24 +43,20 @@ def no_cc3d() -> str:
 
 
 def opencv_components(mask: NDArray[np.uint8]) -> Callable[[], Labels]:
-    import cv2
-
+    cv2: Any = import_module("cv2")
     cv2.setNumThreads(CORES)
-    library: Any = cv2
-    return lambda: np.asarray(library.connectedComponents(mask, connectivity=4, ltype=cv2.CV_32S)[1])
+    return lambda: np.asarray(cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_32S)[1])
 
 
 def cc3d_components(mask: NDArray[np.uint8]) -> Callable[[], Labels]:
-    import cc3d
-
     faces = 2 * mask.ndim
+    cc3d: Any = import_module("cc3d")
     return lambda: np.asarray(cc3d.connected_components(mask, connectivity=faces))
 
 
 def cc3d_objects(proba: NDArray[np.float32], t: Thresholds) -> Labels:
     """Objects of a probability map: the quickest of what the two libraries offer for each step."""
-    import cc3d
-
+    cc3d: Any = import_module("cc3d")
     faces = 2 * proba.ndim
     cores, count = cc3d.connected_components(proba >= t.high, connectivity=faces, return_N=True)
     core = np.take(_right_size(cores, count, t), cores)
@@ -67,7 +64,7 @@ def cc3d_objects(proba: NDArray[np.float32], t: Thresholds) -> Labels:
     kept = np.zeros(count + 1, np.bool_)
     kept[labels[core]] = True
     kept &= _right_size(labels, count, t)
-    return np.take((np.cumsum(kept) * kept).astype(np.uint32), labels)
+    return np.asarray(np.take((np.cumsum(kept) * kept).astype(np.uint32), labels))
 
 
 def _right_size(labels: Labels, count: int, t: Thresholds) -> NDArray[np.bool_]:
@@ -82,9 +79,8 @@ def _right_size(labels: Labels, count: int, t: Thresholds) -> NDArray[np.bool_]:
 
 def skimage_table(labels: Labels, image: NDArray[np.float32] | None, names: tuple[str, ...]) -> Any:
     """`regionprops_table`, which computes objects one after the other."""
-    from skimage.measure import regionprops_table
-
-    return regionprops_table(labels, image, properties=names)
+    skimage: Any = import_module("skimage.measure")
+    return skimage.regionprops_table(labels, image, properties=names)
 
 
 def one_by_one(labels: Labels, image: NDArray[np.float32], margin: int) -> NDArray[np.float64]:
@@ -99,6 +95,11 @@ def one_by_one(labels: Labels, image: NDArray[np.float32], margin: int) -> NDArr
         both = ndimage.distance_transform_edt(~mine) < margin
         rows.append(np.concatenate([_statistics(values[both & ~mine]), _statistics(values[both])]))
     return np.array(rows)
+
+
+def means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of what `one_by_one` gives: (ring, ring and object; objects)."""
+    return rows[:, [0, rows.shape[1] // 2]].T
 
 
 def _statistics(values: NDArray[np.float32]) -> NDArray[np.float64]:

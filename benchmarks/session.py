@@ -17,6 +17,7 @@ from benchmarks import (
     bench_training,
     bench_volume,
     machine,
+    plot_objects,
     tables,
 )
 from benchmarks.measure import Case, Size, rows
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed = report(result)
     if out is not None and out.parent == tables.RESULTS:
         tables.main([])
+        if "objects" in options.only:
+            plot_objects.main()
     return 1 if missed and not options.quick else 0
 
 

@@ -93,7 +93,7 @@ TARGETS = (
     times_faster("objects", "2D standard features", "vigra", 7),
     times_faster("objects", "3D standard features", "vigra", 7),
     times_faster("objects", "2D standard features, part of the image", "scikit-image", 100),
-    times_faster("objects", "neighbourhood features", "one object at a time", 50),
+    times_faster("objects", "neighbourhood features", "vigra, one by one", 50),
     times_faster("objects", "convex hull features", "scikit-image", 20),
     times_faster("objects", "skeleton features", "vigra", 1),
     cost_of_many("components and standard features", 1.2),

@@ -166,6 +166,30 @@ def region_features(labels, image, names):
     return seconds
 
 
+def neighbourhoods(labels, image, names, margin):
+    """Rings one after the other, as ilastik does; what is kept are means (ring, ring and object; objects)."""
+    pixels, values = tagged(labels), tagged(image)
+    boxes = vigra.analysis.extractRegionFeatures(
+        values, pixels, features=["Coord<Minimum>", "Coord<Maximum>"], ignoreLabel=0
+    )
+    low, high = (boxes[name][1:].astype(int) for name in ("Coord<Minimum>", "Coord<Maximum>"))
+
+    def one(i):
+        y, x = (slice(max(low[i, k] - margin, 0), high[i, k] + margin + 1) for k in (0, 1))
+        mine, around = pixels[y, x] == i + 1, values[y, x]
+        both = vigra.filters.distanceTransform(mine.astype(np.float32), background=True) < margin
+        return [
+            vigra.analysis.extractRegionFeatures(
+                around, region.astype(np.uint32), features=names, ignoreLabel=0
+            )
+            for region in (both ^ mine, both)
+        ]
+
+    seconds = timed(lambda: [[found["Mean"][1] for found in one(i)] for i in range(len(low))])
+    LAST[:] = [np.transpose(LAST[0])]
+    return seconds
+
+
 def skeleton_features(labels, names):
     """Skeletons of all objects; what is kept are the features named (features, objects)."""
     pixels = tagged(labels)
@@ -180,7 +204,7 @@ def tagged(name):
 
 
 PIXELS = (train, proba, row_proba, image_proba, planes)
-OBJECTS = (components, objects, region_features, skeleton_features)
+OBJECTS = (components, objects, region_features, neighbourhoods, skeleton_features)
 TASKS = {task.__name__: task for task in (*PIXELS, *OBJECTS, save)}
 
 for line in sys.stdin:

@@ -7,7 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import bench_start, images, measure, peers, scene, session, tables, targets
+from benchmarks import (
+    bench_objects,
+    bench_start,
+    cells,
+    images,
+    measure,
+    object_peers,
+    peers,
+    plot_objects,
+    scene,
+    session,
+    tables,
+    targets,
+)
 
 TINY = measure.Size(
     side=96,
@@ -21,8 +34,12 @@ TINY = measure.Size(
     prototypes=False,
     file_side=64,
     memory_side=64,
+    object_side=192,
+    object_cube=32,
+    most_objects=10**4,
 )
-IN_PROCESS = ("planes", "forest", "image", "volume", "training")
+IN_PROCESS = ("planes", "forest", "image", "volume", "training", "objects")
+FINDING = ("2D components", "3D components", "2D probabilities to objects")
 ALWAYS = {"scikit-image", "scikit-learn", "scikit-image + scikit-learn"}  # the test extra brings them
 
 
@@ -71,6 +88,47 @@ def test_same_forest_gives_the_same_probabilities(result):
     differences = [float(r["note"].rpartition(" ")[2]) for r in rows]
     assert len(rows) == 2
     assert max(differences) <= 1e-6
+
+
+def test_everyone_finds_the_same_objects(result):
+    notes = [r["note"] for r in result["rows"] if r["case"] in FINDING and r["engine"] != "gpuseg"]
+    assert len(notes) >= 3 - 3 * bool(object_peers.no_cc3d())
+    assert all(note.startswith("the same") for note in notes), notes
+
+
+def test_everyone_measures_the_same_numbers(result):
+    notes = [r["note"] for r in result["rows"] if r["section"] == "objects" and "differ by" in r["note"]]
+    assert len(notes) >= 2
+    assert max(float(n.split("at most ")[1].split(" ")[0]) for n in notes) < 1e-5
+
+
+def test_objects_that_differ_are_said_to():
+    ours = np.array([[1, 1, 0, 2]])
+    assert object_peers.same_objects(ours * 7, ours) == "the same 2 objects"
+    for other in ([[1, 1, 0, 1]], [[1, 3, 0, 2]], [[1, 1, 2, 2]], [[1, 1, 0, 0]]):
+        assert object_peers.same_objects(np.array(other), ours) == "NOT the same 2 objects"
+
+
+def test_cells_are_the_same_on_each_run_and_some_touch():
+    first, again = cells.flat(192), cells.flat.__wrapped__(192)
+    np.testing.assert_array_equal(first.labels, again.labels)
+    np.testing.assert_array_equal(first.proba, again.proba)
+    right, left = first.labels[:, 1:], first.labels[:, :-1]
+    assert np.count_nonzero((right != left) & (right > 0) & (left > 0)) > 100
+    assert np.array_equal(np.unique(first.labels), np.arange(first.count + 1))
+    assert first.cut(64).count == len(np.unique(first.labels[:64, :64])) - 1
+
+
+def test_cost_per_object_is_drawn_from_the_rows():
+    row = {"case": f"{bench_objects.SCALING}, x", "median_s": 0.02, "min_s": 0.01, "max_s": 0.04, "rate": 500}
+    (found,) = plot_objects.points([row, row | {"case": "2D components"}])
+    np.testing.assert_allclose(found, (10_000, 2, 1, 4))
+
+
+def test_picture_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install 'gpuseg[bench]'")
+    plot_objects.draw([(1e3, 3.0, 2.0, 4.0), (1e4, 3.0, 2.5, 3.5)], "a machine", tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 5_000
 
 
 def test_start_and_memory_launch_the_command_line(launched):
@@ -156,6 +214,12 @@ def test_rows_compare_with_gpuseg_and_with_the_limits():
         (targets.seconds("x", 2.5), [row("x", "gpuseg", 2.5)], (2.5, True)),
         (targets.seconds("x", 2.5), [row("x", "gpuseg", 2.6)], (2.6, False)),
         (targets.gigabytes("x", 1.5), [row("x", "gpuseg", 1, 1.6)], (1.6, False)),
+        (
+            targets.cost_of_many("x", 1.2),
+            [row(f"x {i}", "gpuseg", 1) | {"rate": rate} for i, rate in enumerate((4, 6, 5))],
+            (1.2, True),
+        ),
+        (targets.cost_of_many("x", 1.2), [row("y", "gpuseg", 1)], (None, False)),
         (targets.growth("x", "y", 1.1), [row("x", "gpuseg", 1, 1), row("y", "gpuseg", 1, 2)], (2, False)),
     ],
 )
@@ -193,7 +257,10 @@ def test_each_section_comes_from_the_last_file_that_has_it(tmp_path):
 
 
 def test_report_counts_missed_targets(result, capsys):
-    slow = [r | {"median_s": 1e9} if r["engine"] == "gpuseg" else r for r in result["rows"]]
+    slow = [
+        r | {"median_s": 1e9, "rate": 0.5**i} if r["engine"] == "gpuseg" else r
+        for i, r in enumerate(result["rows"])
+    ]
     wanted = sum(t.section in IN_PROCESS for t in targets.TARGETS)
     assert session.report(result | {"rows": slow}) == wanted
     assert capsys.readouterr().out.count("FAIL") == wanted

@@ -8,8 +8,9 @@ What happened is told through `logging` (logger "gpuseg"), how far it is through
 """
 
 from gpuseg.api.about import doctor, info
+from gpuseg.api.batch import Outcome
 from gpuseg.api.measure import measure
-from gpuseg.api.predict import Outcome, predict
+from gpuseg.api.predict import predict
 from gpuseg.api.segment import segment
 from gpuseg.api.train import train
 

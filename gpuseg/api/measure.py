@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gpuseg import export as exports
-from gpuseg.errors import Cancelled, GpusegError, InputError
+from gpuseg.api.batch import Failures, OnError, Paths, named
+from gpuseg.errors import Cancelled, InputError
 from gpuseg.io import Image, open_image
 from gpuseg.objects import measure as objects
 from gpuseg.objects.choice import NOT_LOCATION, choose
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-PathLike = str | Path
-Paths = PathLike | Sequence[PathLike]
 Progress = Callable[[str, int, int], None]  # (label file, parts done, parts in all)
 FAILED = "failed"  # entry of a table's `attrs`
 
@@ -51,12 +50,12 @@ def measure(
     *,
     raw: Paths | None = None,
     probabilities: Paths | None = None,
-    output: PathLike | None = None,
+    output: str | Path | None = None,
     axes: str | None = None,
     raw_axes: str | None = None,
     progress: Progress | None = None,
     cancel: Event | None = None,
-    on_error: Literal["stop", "skip"] = "stop",
+    on_error: OnError = "stop",
     **how: Any,
 ) -> "pd.DataFrame":
     """Measure the objects of label files: one table, with a column `image` where there are several files.
@@ -79,13 +78,8 @@ def measure(
     failed = _survey(files, how, on_error)
     tables: dict[str, pd.DataFrame] = {}
     for one in (f for f in files if f.labels not in failed):
-        try:
+        with failed.of(one.labels, InputError):
             tables[one.labels] = _measure_one(one, _telling(one.labels, progress, cancel), how)
-        except InputError as error:
-            if on_error == "stop":
-                raise
-            log.error("%s", error)
-            failed[one.labels] = error
     if not tables:
         raise InputError(f"none of {len(files)} label files could be measured")
     table = _joined(tables, several=len(files) > 1)
@@ -107,10 +101,7 @@ def _together(
     labels: Paths, raw: Paths | None, proba: Paths | None, axes: str | None, raw_axes: str | None
 ) -> list[_Files]:
     """The files of each image; InputError unless there are as many of one kind as of the other."""
-    every = [
-        [] if x is None else [str(x)] if isinstance(x, str | Path) else list(map(str, x))
-        for x in (labels, raw, proba)
-    ]
+    every = [[] if x is None else named(x) for x in (labels, raw, proba)]
     first = every[0]
     for what, paths in zip(("raw images", "probability maps"), every[1:], strict=True):
         if paths and len(paths) != len(first):
@@ -127,12 +118,12 @@ def _together(
     ]
 
 
-def _survey(files: Sequence[_Files], how: dict[str, Any], on_error: str) -> dict[str, GpusegError]:
+def _survey(files: Sequence[_Files], how: dict[str, Any], on_error: OnError) -> Failures:
     """Look at all headers before anything is measured: errors by label file."""
-    failed: dict[str, GpusegError] = {}
+    failed = Failures(on_error)
     kinds: dict[str, tuple[int, int, int, str]] = {}
     for one in files:
-        try:
+        with failed.of(one.labels):
             kinds[one.labels] = _look(one, how)
             first = next(iter(kinds))
             if kinds[one.labels] != kinds[first]:
@@ -143,11 +134,6 @@ def _survey(files: Sequence[_Files], how: dict[str, Any], on_error: str) -> dict
                     f"{text(one.labels, *kinds.pop(one.labels))}; {text(first, *kinds[first])}",
                     hint="their columns differ: make a table for each",
                 )
-        except GpusegError as error:
-            if on_error == "stop":
-                raise
-            log.error("%s", error)
-            failed[one.labels] = error
     if kinds:
         ndim, channels, *_ = next(iter(kinds.values()))
         choose(how.get("features", NOT_LOCATION), ndim, channels)  # a wrong name is no fault of a file

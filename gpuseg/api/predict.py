@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
-from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg import __version__
 from gpuseg import export as exports
+from gpuseg.api.batch import Failures, OnError, Outcome, each, named
 from gpuseg.api.models import Source, open_model
 from gpuseg.axes import sizes
 from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
-from gpuseg.errors import GpusegError, InputError
+from gpuseg.errors import InputError
 from gpuseg.export import RESULTS
 from gpuseg.io import Image, Output, create_image, image_format, locate, open_image
 from gpuseg.model import PixelModel
@@ -31,16 +31,6 @@ Progress = Callable[[str, int, int], None]  # (image, tiles done, tiles in all)
 Change = Callable[[NDArray[Any]], NDArray[Any]]
 COLORS = "colours"  # a segmentation for the eye
 GRAY = (128, 128, 128)  # of a label value that no class has
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one image: the files written, or the error that ended it."""
-
-    image: str
-    outputs: tuple[str, ...] = ()
-    error: GpusegError | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +130,7 @@ def predict(
     gpu_memory: int | str | None = None,
     progress: Progress | None = None,
     cancel: Event | None = None,
-    on_error: Literal["stop", "skip"] = "stop",
+    on_error: OnError = "stop",
 ) -> list[Outcome]:
     """Apply a model (`.gpuseg`, `.ilp` or in memory) to image files: one outcome per image, in order.
 
@@ -154,30 +144,18 @@ def predict(
 
         predict("cells.gpuseg", ["a.tif", "b.tif"], export=["segmentation"], output="{nickname}.png")
     """
-    paths = [str(p) for p in ([images] if isinstance(images, str | Path) else images)]
+    paths = named(images)
     job = _job(model, export, output, axes, dtype)
     targets = [(p, result, path) for p in paths for result, path in job.paths(p)]
     exports.check_collisions(targets, [*paths, *job.source.files])
     failed = _survey(job, paths, on_error)
     backends = get_backends(backend, gpu_memory)
-    outcomes = []
-    for path in paths:
-        if path in failed:
-            outcomes.append(Outcome(path, error=failed[path]))
-            continue
-        start = perf_counter()
-        try:
-            written = _predict_one(backends, job, path, progress and partial(progress, path), cancel)
-            outcomes.append(Outcome(path, written, seconds=perf_counter() - start))
-        except InputError as e:
-            if on_error == "stop":
-                raise
-            log.error("%s", e)
-            outcomes.append(Outcome(path, error=e, seconds=perf_counter() - start))
-        finally:
-            for b in backends:
-                b.release()
-    return outcomes
+    return each(
+        paths,
+        failed,
+        backends,
+        lambda path: _predict_one(backends, job, path, progress and partial(progress, path), cancel),
+    )
 
 
 def _job(
@@ -203,21 +181,15 @@ def _job(
     return _Job(source, results, output, axes, None if dtype is None else np.dtype(dtype))
 
 
-def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegError]:
+def _survey(job: _Job, paths: Sequence[str], on_error: OnError) -> Failures:
     """Look at the header of every image before anything is computed: errors by image, and enough disk."""
-    failed: dict[str, GpusegError] = {}
+    failed = Failures(on_error)
     needs = []
     for path in paths:
-        try:
-            with job.open(path)[0] as image:
-                needs += [(t.path, t.output.nbytes) for t in job.targets(image)]
-                if "labels" in job.results:
-                    job.source.lane(path)
-        except GpusegError as e:
-            if on_error == "stop":
-                raise
-            log.error("%s", e)
-            failed[path] = e
+        with failed.of(path), job.open(path)[0] as image:
+            needs += [(t.path, t.output.nbytes) for t in job.targets(image)]
+            if "labels" in job.results:
+                job.source.lane(path)
     exports.check_space(needs)
     return failed
 

@@ -8,15 +8,14 @@ from functools import partial
 from math import prod
 from pathlib import Path
 from threading import Event
-from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg import __version__
 from gpuseg import export as exports
-from gpuseg.api.predict import Outcome
+from gpuseg.api.batch import Failures, OnError, Outcome, each, named
 from gpuseg.axes import SPACE, reorder, sizes
 from gpuseg.backends import get_backend
 from gpuseg.backends.base import Array, Backend
@@ -79,7 +78,7 @@ def segment(
     tile: Sequence[int] | None = None,
     progress: Progress | None = None,
     cancel: Event | None = None,
-    on_error: Literal["stop", "skip"] = "stop",
+    on_error: OnError = "stop",
     **settings: Any,
 ) -> list[Outcome]:
     """Label the objects of probability maps in files: one outcome per image, in order.
@@ -94,30 +93,19 @@ def segment(
 
         segment("a_Probabilities.h5", output="a_labels.tif", channel=1, method="hysteresis", low=0.4)
     """
-    paths = [str(p) for p in ([images] if isinstance(images, str | Path) else images)]
+    paths = named(images)
     exports.check_template(output)
     image_format(output)
     job = _Job(Settings.of(**settings), output, axes, range, _tile(tile))
     exports.check_collisions([(p, "labels", job.path(p)) for p in paths], paths)
     failed = _survey(job, paths, on_error)
     b = get_backend(backend, gpu_memory)
-    outcomes = []
-    for path in paths:
-        if path in failed:
-            outcomes.append(Outcome(path, error=failed[path]))
-            continue
-        start = perf_counter()
-        try:
-            written = _segment_one(b, job, path, progress and partial(progress, path), cancel)
-            outcomes.append(Outcome(path, written, seconds=perf_counter() - start))
-        except InputError as e:
-            if on_error == "stop":
-                raise
-            log.error("%s", e)
-            outcomes.append(Outcome(path, error=e, seconds=perf_counter() - start))
-        finally:
-            b.release()
-    return outcomes
+    return each(
+        paths,
+        failed,
+        (b,),
+        lambda path: _segment_one(b, job, path, progress and partial(progress, path), cancel),
+    )
 
 
 def _tile(tile: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -129,19 +117,13 @@ def _tile(tile: Sequence[int] | None) -> tuple[int, ...] | None:
     return size
 
 
-def _survey(job: _Job, paths: Sequence[str], on_error: str) -> dict[str, GpusegError]:
+def _survey(job: _Job, paths: Sequence[str], on_error: OnError) -> Failures:
     """Look at the header of every image before anything is computed: errors by image, and enough disk."""
-    failed: dict[str, GpusegError] = {}
+    failed = Failures(on_error)
     needs = []
     for path in paths:
-        try:
-            with open_image(path, job.axes) as image:
-                needs.append((job.path(path), _named(path, lambda: job.output(image)).nbytes))
-        except GpusegError as e:
-            if on_error == "stop":
-                raise
-            log.error("%s", e)
-            failed[path] = e
+        with failed.of(path), open_image(path, job.axes) as image:
+            needs.append((job.path(path), _named(path, lambda: job.output(image)).nbytes))
     exports.check_space(needs)
     return failed
 

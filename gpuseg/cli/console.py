@@ -3,15 +3,19 @@
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
 from time import monotonic
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import typer
 
 from gpuseg.errors import Cancelled, GpusegError
+
+if TYPE_CHECKING:
+    from gpuseg.api import Outcome
 
 Progress = Callable[[str, int, int], None]
 EVERY = 10.0  # seconds between progress lines where there is no terminal to draw a bar on
@@ -43,6 +47,15 @@ def telling(quiet: bool = False) -> Iterator[None]:
 
 def tell_error(error: GpusegError) -> None:
     typer.echo(f"{error}" if isinstance(error, Cancelled) else f"Error: {error}", err=True)
+
+
+def end(outcomes: "Sequence[Outcome]") -> None:
+    """Leave with an error if images failed: with 1 if not all did, else with that of the first."""
+    if errors := {o.image: o.error for o in outcomes if o.error is not None}:
+        if len(outcomes) > 1:
+            typer.echo(f"{len(errors)} of {len(outcomes)} images failed: {', '.join(errors)}", err=True)
+        done_some = len(errors) < len(outcomes)
+        raise typer.Exit(1 if done_some else next(iter(errors.values())).exit_code)
 
 
 @contextmanager

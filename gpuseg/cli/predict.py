@@ -74,8 +74,4 @@ def predict(
             cancel=cancel,
             on_error="skip",
         )
-    if errors := {o.image: o.error for o in outcomes if o.error is not None}:
-        if len(outcomes) > 1:
-            typer.echo(f"{len(errors)} of {len(outcomes)} images failed: {', '.join(errors)}", err=True)
-        done_some = len(errors) < len(outcomes)
-        raise typer.Exit(1 if done_some else next(iter(errors.values())).exit_code)
+    console.end(outcomes)

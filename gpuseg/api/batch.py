@@ -1,0 +1,74 @@
+"""Many files through one verb: who fails is told and, if asked for, left behind."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+from gpuseg.backends.base import Backend
+from gpuseg.errors import GpusegError, InputError
+
+log = logging.getLogger(__name__)
+Paths = str | Path | Sequence[str | Path]
+OnError = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one image: the files written, or the error that ended it."""
+
+    image: str
+    outputs: tuple[str, ...] = ()
+    error: GpusegError | None = None
+    seconds: float = 0.0
+
+
+class Failures(dict[str, GpusegError]):
+    """Errors by image."""
+
+    def __init__(self, on_error: OnError) -> None:
+        super().__init__()
+        self._stop = on_error == "stop"
+
+    @contextmanager
+    def of(self, image: str, kind: type[GpusegError] = GpusegError) -> Iterator[None]:
+        """Inside, an error of this kind ends all with "stop", else only what is done for this image."""
+        try:
+            yield
+        except kind as error:
+            if self._stop:
+                raise
+            log.error("%s", error)
+            self[image] = error
+
+
+def named(paths: Paths) -> list[str]:
+    """One path or several, as text."""
+    return [str(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+
+
+def each(
+    images: Sequence[str],
+    failed: Failures,
+    backends: Sequence[Backend],
+    work: Callable[[str], tuple[str, ...]],
+) -> list[Outcome]:
+    """`work` makes the files of an image, of all that have not `failed` yet; backends give memory back."""
+    outcomes = []
+    for image in images:
+        if image in failed:
+            outcomes.append(Outcome(image, error=failed[image]))
+            continue
+        start = perf_counter()
+        outputs: tuple[str, ...] = ()
+        try:
+            with failed.of(image, InputError):
+                outputs = work(image)
+            outcomes.append(Outcome(image, outputs, failed.get(image), perf_counter() - start))
+        finally:
+            for b in backends:
+                b.release()
+    return outcomes

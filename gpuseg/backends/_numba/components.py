@@ -8,20 +8,12 @@ from numpy.typing import NDArray
 from gpuseg.backends._numba.runs import count_runs, find_runs
 from gpuseg.backends._numba.simd import inline, kernel
 from gpuseg.backends._numba.threads import spread
+from gpuseg.backends._numba.unions import find
 from gpuseg.errors import ShapeError
 
 PART = 2**18  # pixels that one thread takes at a time
 STRIPS = 16  # runs are joined within them at once, then across their borders
 MOST = 2**31 - 1  # runs and components: they are numbered in 32 bits
-
-
-@inline
-def _root(parent, i):
-    """The first run of those joined with i; who looks shortens the way for others."""
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
 
 
 @inline
@@ -32,10 +24,10 @@ def _join_rows(pixels, width, upper, row, reach, first, start, stop, parent):
         value = pixels[row * width + start[j]]
         while i < last and stop[i] + reach <= start[j]:
             i += 1
-        k, root = i, _root(parent, j)
+        k, root = i, find(parent, j)
         while k < last and start[k] < stop[j] + reach:
             if pixels[upper * width + start[k]] == value:
-                other = _root(parent, k)
+                other = find(parent, k)
                 if other < root:
                     parent[root] = other
                     root = other

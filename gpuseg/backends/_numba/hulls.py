@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends._numba.simd import apart, inline, kernel
 from gpuseg.backends._numba.threads import spread
+from gpuseg.backends._numba.unions import find
 
 PIECE = 2**18  # pixels of boxes that one thread takes at a time
 GOLDEN = 0.618034  # part of the points to go on by: each is far from those before it
@@ -314,7 +315,7 @@ def _defects(here, label, begin, end, missing, center, spacing, sizes):
     parts = np.zeros((len(runs), 4), np.int64)
     for row in range(deep * high):
         for r in range(rows[row], rows[row + 1]):
-            p, n = parts[_root(parent, r)], runs[r, 1] - runs[r, 0]
+            p, n = parts[find(parent, r)], runs[r, 1] - runs[r, 0]
             p[0] += n
             p[1] += n * (row // high)
             p[2] += n * (row % high)
@@ -367,17 +368,9 @@ def _join(runs, rows, one, other, parent):
     i, j = rows[one], rows[other]
     while i < rows[one + 1] and j < rows[other + 1]:
         if runs[i, 0] < runs[j, 1] and runs[j, 0] < runs[i, 1]:
-            a, b = _root(parent, i), _root(parent, j)
+            a, b = find(parent, i), find(parent, j)
             parent[max(a, b)] = min(a, b)
         if runs[i, 1] < runs[j, 1]:
             i += 1
         else:
             j += 1
-
-
-@inline
-def _root(parent, r):
-    while parent[r] != r:
-        parent[r] = parent[parent[r]]
-        r = parent[r]
-    return r

@@ -5,15 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends._numba.simd import inline, kernel
-
-
-@inline
-def _root(parent, i):
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
+from gpuseg.backends._numba.simd import kernel
+from gpuseg.backends._numba.unions import find
 
 
 @kernel
@@ -33,7 +26,7 @@ def _prominent(height, order, shape, least, parent, peak):
             j = i + step * (1 if axis == 0 else w if axis == 1 else w * h)
             if parent[j] < 0:
                 continue
-            a, b = _root(parent, i), _root(parent, j)
+            a, b = find(parent, i), find(parent, j)
             if a == b:
                 continue
             # The root of a hill is its highest pixel, of equals the first: `order` begins with those.

@@ -152,16 +152,7 @@ def _mark(mask, width, tip, distance, marked):
                 marked[q] = 1
     for p in ends:  # a line that stops two pixels short of the border goes on to it
         near = 0
-        for q in (
-            p - width - 1,
-            p - width,
-            p - width + 1,
-            p - 1,
-            p + 1,
-            p + width - 1,
-            p + width,
-            p + width + 1,
-        ):
+        for q in _neighbours(p, width):
             near += marked[q] == 1 and distance[q] < 4
         if near == 0:
             y, x = (p // width + tip[p] // width) // 2, (p % width + tip[p] % width) // 2
@@ -197,16 +188,7 @@ def _thin(mask, width, distance, marked):
         if not marked[p] or not _REMOVABLE[_around(marked, p, width)]:
             continue
         marked[p] = 0
-        for q in (
-            p - width - 1,
-            p - width,
-            p - width + 1,
-            p - 1,
-            p + 1,
-            p + width - 1,
-            p + width,
-            p + width + 1,
-        ):
+        for q in _neighbours(p, width):
             if marked[q] and not _at_edge(mask, q, width) and _REMOVABLE[_around(marked, q, width)]:
                 heappush(queue, distance[q] << QUEUED | len(places))
                 places.append(q)

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import get_backend
 from gpuseg.errors import BackendUnavailableError, InputError, ResourceError
-from gpuseg.forests.training import Trained, canonical_order, check_labels, check_rows, confusion_matrix
+from gpuseg.forests.training import (
+    Trained,
+    canonical_order,
+    check_labels,
+    check_rows,
+    check_trees,
+    confusion_matrix,
+)
 from gpuseg.forests.treelite_rf import fields, from_treelite
 
 BINS = 128  # cuML's default
@@ -35,8 +42,7 @@ def train(
     backend: "auto" or "cuda". Row order and threads change nothing.
     LabelError, InputError, BackendUnavailableError without cuML or a device, ResourceError without memory.
     """
-    if trees < 1:
-        raise InputError(f"a forest of {trees} trees: at least 1 is needed")
+    check_trees(trees)
     if backend not in ("auto", "cuda"):
         raise InputError(
             f"cuML trains on a CUDA device, the backend is {backend!r}",

@@ -15,7 +15,14 @@ from gpuseg.backends import get_backend
 from gpuseg.backends.base import Grown, Growth
 from gpuseg.errors import InputError
 from gpuseg.forests.arrays import Forest, float32_threshold, shared_rows
-from gpuseg.forests.training import Trained, canonical_order, check_labels, check_rows, confusion_matrix
+from gpuseg.forests.training import (
+    Trained,
+    canonical_order,
+    check_labels,
+    check_rows,
+    check_trees,
+    confusion_matrix,
+)
 
 CODES = 256
 ROW = 0xFFFFFFFF  # the bits of a key that hold the row
@@ -49,8 +56,7 @@ def train(
     >>> trained.classes, len(trained.forest.roots)
     (array([1, 2]), 100)
     """
-    if trees < 1:
-        raise InputError(f"a forest of {trees} trees: at least 1 is needed")
+    check_trees(trees)
     classes = check_labels(labels)
     rows = check_rows(rows, labels)
     if len(rows) > MOST_ROWS:

@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier
 
 from gpuseg.backends._numba.threads import cores
-from gpuseg.errors import InputError
 from gpuseg.forests.arrays import Forest, Tree, float32_threshold
-from gpuseg.forests.training import Trained, canonical_order, check_labels, check_rows, confusion_matrix
+from gpuseg.forests.training import (
+    Trained,
+    canonical_order,
+    check_labels,
+    check_rows,
+    check_trees,
+    confusion_matrix,
+)
 
 
 class Grown(NamedTuple):
@@ -45,8 +51,7 @@ def train(
     >>> trained.classes, len(trained.forest.roots)
     (array([1, 2]), 100)
     """
-    if trees < 1:
-        raise InputError(f"a forest of {trees} trees: at least 1 is needed")
+    check_trees(trees)
     classes = check_labels(labels)
     rows = check_rows(rows, labels)
     order = canonical_order(rows, labels)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.errors import LabelError
+from gpuseg.errors import InputError, LabelError
 from gpuseg.forests.arrays import Forest
 
 MAX_CLASSES = 255
@@ -64,6 +64,12 @@ def confusion_matrix(
     truth, said = np.searchsorted(classes, labels[answered]), proba[answered].argmax(axis=1)
     k = len(classes)
     return np.bincount(truth * k + said, minlength=k * k).reshape(k, k)
+
+
+def check_trees(trees: int) -> None:
+    """InputError unless there is a tree to grow."""
+    if trees < 1:
+        raise InputError(f"a forest of {trees} trees: at least 1 is needed")
 
 
 def check_labels(labels: NDArray[Any]) -> NDArray[np.int64]:

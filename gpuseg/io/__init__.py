@@ -2,35 +2,46 @@
 
 with open_image("cells.h5/raw") as image:
     corner = image.read((slice(0, 64), slice(0, 64)))
+
+The suffix chooses the format; where it does not say enough, a form does, by ilastik's name for it (`FORMS`).
 """
 
 import stat
 from contextlib import AbstractContextManager
-from importlib import import_module
 from pathlib import Path
 
 from gpuseg import plugins
 from gpuseg.axes import check, guess
 from gpuseg.errors import FileError, ShapeError
-from gpuseg.io.base import Format, Image, ImageReader, ImageWriter, Kind, Output
+from gpuseg.io.base import Format, Image, ImageReader, ImageWriter, Kind, Limits, Output, load_format
 from gpuseg.io.faults import check_memory, reading, writing
-from gpuseg.io.partial import create_with
+from gpuseg.io.forms import FORMS, Form, check_one_file, find_form, sequence_paths
+from gpuseg.io.partial import check_target, create_with
+from gpuseg.io.sequence import create_sequence, slice_output
 
 __all__ = [
     "FORMATS",
+    "FORMS",
+    "Form",
     "Format",
     "Image",
     "ImageReader",
     "ImageWriter",
     "Kind",
+    "Limits",
     "Output",
+    "check_form",
     "check_memory",
     "create_image",
+    "find_form",
     "image_format",
     "locate",
     "open_image",
+    "output_paths",
     "reading",
     "register",
+    "sequence_paths",
+    "with_suffix",
     "writing",
 ]
 
@@ -82,12 +93,7 @@ def image_format(path: Path | str) -> Format:
             f"{file}: no image format has the suffix {suffix!r}",
             hint=f"known are {' '.join(sorted(FORMATS))}",
         )
-    row = FORMATS[suffix]
-    if isinstance(row, Format):
-        return row
-    module, name = row.split(":")
-    loaded: Format = getattr(import_module(module), name)
-    return loaded
+    return load_format(FORMATS[suffix])
 
 
 def locate(path: Path | str) -> tuple[Path, str]:
@@ -125,17 +131,67 @@ def open_image(path: Path | str, axes: str | None = None) -> Image:
         raise
 
 
-def create_image(path: Path | str, output: Output) -> AbstractContextManager[ImageWriter]:
+def create_image(
+    path: Path | str, output: Output, form: str | None = None
+) -> AbstractContextManager[ImageWriter]:
     """Writer of a new image in the format of the suffix; the file appears whole on exit or not at all.
 
         with create_image("out.h5", Output((512, 512), np.dtype("u1"), "yx")) as writer:
             writer.write((slice(0, 512), slice(0, 512)), values)
 
+    form: a name of `FORMS`, which replaces the suffix; a sequence needs `{slice_index}` in the path.
     An InputError says what the format cannot hold; a ResourceError that disk or memory ran out.
     """
-    check_inside(path)
+    row, _ = _row_and_part(path, output, form)
+    paths = output_paths(path, output, form)
+    if form is not None and find_form(form).sequence:
+        return create_sequence(row, [Path(p) for p in paths], output)
+    return create_with(row, *locate(paths[0]), output)
+
+
+def check_form(form: str | None, path: Path | str, output: Output) -> None:
+    """InputError or ShapeError if `create_image` would refuse this image, before anything is computed.
+
+    It says what the form can hold, what the image has, and what to choose instead.
+    """
+    row, part = _row_and_part(path, output, form)
+    for name in output_paths(path, output, form):
+        check_target(row, locate(name)[0], part)
+
+
+def output_paths(path: Path | str, output: Output, form: str | None = None) -> list[str]:
+    """The files that `create_image` makes: one, or one for each slice of a sequence, in their order."""
+    target = with_suffix(path, form)
+    if form is not None and find_form(form).sequence:
+        return sequence_paths(target, output.shape[0])
+    check_one_file(target)
+    return [target]
+
+
+def with_suffix(path: Path | str, form: Form | str | None) -> str:
+    """`path` with the suffix of the form in place of another format's; a path inside the file stays.
+
+    >>> with_suffix("cells.tif", "hdf5"), with_suffix("cells.h5/raw", "hdf5"), with_suffix("day.1", "png")
+    ('cells.h5', 'cells.h5/raw', 'day.1.png')
+    """
+    if form is None:
+        return str(path)
+    form = find_form(form) if isinstance(form, str) else form
     file, inside = locate(path)
-    return create_with(image_format(file), file, inside, output)
+    if (suffix := file.suffix.lower()) not in form.format.suffixes:
+        stem = file.stem if suffix in FORMATS else file.name  # in `day.1`, `.1` is part of the name
+        file = file.with_name(stem + form.suffix)
+    return str(file / inside)
+
+
+def _row_and_part(path: Path | str, output: Output, form: str | None) -> tuple[Format, Output]:
+    """The format that a form or a suffix stands for, and what each file of it is to hold."""
+    if form is None:
+        check_inside(path)
+        return image_format(path), output
+    chosen = find_form(form)
+    check_inside(path := with_suffix(path, chosen))
+    return chosen.format, slice_output(path, output) if chosen.sequence else output
 
 
 def check_inside(path: Path | str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +59,20 @@ class ImageWriter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file of a format can hold; whatever is left as it is has no limit."""
+
+    name: str = ""  # in messages, where it is not that of the format
+    dtypes: tuple[str, ...] = ()
+    channels: tuple[int, ...] = ()
+    flat: bool = False  # y, x and channels, nothing else
+    side: int = 0  # pixels along y or x
+    nbytes: int = 0
+    exact: bool = True  # pixels come back as they went in
+    instead: str = "choose .tif, .h5, .zarr or .npy"
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """One file format: a row of the table in `gpuseg.io`."""
 
@@ -69,6 +84,16 @@ class Format:
     folder: bool = False  # an image is a folder, not a file
     # (existing file, new file, internal path): copy what else is in it, so that nothing is lost
     carry: Callable[[Path, Path, str], None] | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+def load_format(row: str | Format) -> Format:
+    """A row of a table of formats; `module:NAME` is imported when it is first met."""
+    if isinstance(row, Format):
+        return row
+    module, name = row.split(":")
+    loaded: Format = getattr(import_module(module), name)
+    return loaded
 
 
 @dataclass(slots=True)

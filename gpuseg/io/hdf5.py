@@ -5,6 +5,8 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -57,12 +59,12 @@ class Hdf5Reader:
 
 
 class Hdf5Writer:
-    """A compressed, chunked dataset that takes regions; nothing stays in HDF5's cache.
+    """A chunked dataset, compressed unless `gzip` is None, that takes regions; nothing stays in HDF5's cache.
 
     `rdcc_nbytes=0`: with cached chunks, a disk that fills up makes the process crash on closing.
     """
 
-    def __init__(self, file: Path, inside: str, output: Output) -> None:
+    def __init__(self, file: Path, inside: str, output: Output, *, gzip: int | None = GZIP_LEVEL) -> None:
         self._file = h5py.File(file, "a", libver=VERSION, rdcc_nbytes=0)
         try:
             self._data = self._file.create_dataset(
@@ -70,8 +72,8 @@ class Hdf5Writer:
                 shape=output.shape,
                 dtype=output.dtype,
                 chunks=chunk_shape(output.shape, output.axes, output.dtype.itemsize),
-                compression="gzip",
-                compression_opts=GZIP_LEVEL,
+                compression=None if gzip is None else "gzip",
+                compression_opts=gzip,
                 fletcher32=True,  # gzip has a checksum of its own, but leaves noise as it is, without one
             )
             for i, letter in enumerate(output.axes):
@@ -218,3 +220,4 @@ def _attributes(output: Output) -> dict[str, Any]:
 
 
 FORMAT = Format("HDF5", (".h5", ".hdf5"), Hdf5Reader, Hdf5Writer, inside=True, carry=carry)
+PLAIN = replace(FORMAT, create=partial(Hdf5Writer, gzip=None))

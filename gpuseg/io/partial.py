@@ -2,12 +2,16 @@
 
 `NAME.partial-<id>` in the same folder, write, flush, fsync, open again and compare, then rename.
 A kill leaves at most `*.partial-*`; no reader and no later run takes that for a result.
+
+Of a sequence all slices are written and compared first, then renamed one after another. A kill between two
+renames leaves the new slices under the first names, and under the others what was there before, if
+anything: each file is whole, but they may stem from two runs. A rename that fails takes back those before it.
 """
 
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EBUSY, EEXIST, ENOTEMPTY
 from math import prod
@@ -22,6 +26,7 @@ from gpuseg.axes import check, reorder, sizes
 from gpuseg.errors import FileError, GpusegError, InputError, ResourceError, ShapeError
 from gpuseg.io.base import Format, ImageReader, ImageWriter, Output
 from gpuseg.io.faults import reading, writing
+from gpuseg.io.limits import check_limits
 from gpuseg.tiles import Region
 
 SAMPLES = 16  # patches kept while writing and compared after reopening
@@ -35,28 +40,36 @@ LONGEST = 255  # bytes in a file name
 def create_with(row: Format, file: Path, inside: str, output: Output) -> Iterator[ImageWriter]:
     """A writer of `output` to `file`; commits on clean exit, else removes what was begun."""
     with writing(file, output.nbytes):
-        _check_target(row, file, output)
+        check_target(row, file, output)
     partial = partial_path(file)
     try:
-        with writing(file, output.nbytes):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if row.carry is not None and file.exists():
-                row.carry(file, partial, inside)
-            writer = _Watched(file, _begun(row, file, partial, inside, output), output)
-        try:
+        with written(row, file, partial, inside, output) as writer:
             yield writer
-            writer.finish()
-        except BaseException:
-            writer.abandon()
-            raise
         with writing(file, output.nbytes):
-            _sync(partial)
-            _verify(row, file, partial, inside, writer)
             _replace(partial, file)
             _sync_folder(file.parent)
     except BaseException:
-        _remove(partial)
+        remove(partial)
         raise
+
+
+@contextmanager
+def written(row: Format, file: Path, partial: Path, inside: str, output: Output) -> Iterator[ImageWriter]:
+    """A writer to `partial`, which on clean exit is on the disk and was compared; it may stay on errors."""
+    with writing(file, output.nbytes):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if row.carry is not None and file.exists():
+            row.carry(file, partial, inside)
+        writer = Watched(file, _begun(row, file, partial, inside, output), output)
+    try:
+        yield writer
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    with writing(file, output.nbytes):
+        _sync(partial)
+        _verify(row, file, partial, inside, writer)
 
 
 def _begun(row: Format, file: Path, partial: Path, inside: str, output: Output) -> ImageWriter:
@@ -74,7 +87,7 @@ def partial_path(file: Path) -> Path:
     return file.with_name(os.fsdecode(os.fsencode(file.name)[: LONGEST - len(tail)] + tail))
 
 
-class _Watched:
+class Watched:
     """Passes writes on; counts pixels and keeps small samples to compare with what is on disk."""
 
     def __init__(self, file: Path, writer: ImageWriter, output: Output) -> None:
@@ -121,7 +134,8 @@ class _Watched:
             self.writer.abandon()
 
 
-def _check_target(row: Format, file: Path, output: Output) -> None:
+def check_target(row: Format, file: Path, output: Output) -> None:
+    """InputError if the format cannot be written, or cannot hold this image, or `file` is a folder."""
     if row.create is None:
         raise FileError(
             f"{file}: gpuseg reads {row.name} but does not write it",
@@ -135,15 +149,16 @@ def _check_target(row: Format, file: Path, output: Output) -> None:
         check(output.axes, output.shape)
     except ShapeError as error:
         raise error.at(str(file)) from None
+    check_limits(row, file, output)
 
 
-def _verify(row: Format, file: Path, partial: Path, inside: str, writer: _Watched) -> None:
+def _verify(row: Format, file: Path, partial: Path, inside: str, writer: Watched) -> None:
     """Open again what was written and compare shape, dtype and samples; a difference is a ResourceError."""
     output = writer.output
     with reading(file):
         reader = row.open(partial, inside)
         try:
-            wrong = _difference(reader, output, writer.samples)
+            wrong = _difference(reader, output, writer.samples if row.limits.exact else [])
         finally:
             reader.close()
     if wrong:
@@ -215,7 +230,42 @@ def _replace(partial: Path, file: Path) -> None:
     raise OSError(EBUSY, "other writers keep replacing it")
 
 
-def _remove(partial: Path) -> None:
+def replace_all(partials: Mapping[Path, Path]) -> None:
+    """Rename the partial files of a sequence to the names that are their keys: all, or none."""
+    before: dict[Path, Path] = {}  # what stood under a name, kept until all are renamed
+    done: list[Path] = []
+    try:
+        for file, partial in partials.items():
+            if file.exists():
+                before[file] = _second_name(file)
+            partial.replace(file)
+            done.append(file)
+        for folder in {file.parent for file in partials}:
+            _sync_folder(folder)
+    except BaseException:
+        for file in (f for f in done if f not in before):
+            with suppress(OSError):
+                file.unlink()
+        for file, old in before.items():
+            with suppress(OSError):
+                old.replace(file)
+                old.unlink(missing_ok=True)  # to rename one link of a file to another does nothing
+        raise
+    for old in before.values():
+        old.unlink(missing_ok=True)
+
+
+def _second_name(file: Path) -> Path:
+    old = partial_path(file)
+    try:
+        os.link(file, old)
+    except OSError:  # file systems without links: its own name is free for a moment
+        file.replace(old)
+    return old
+
+
+def remove(partial: Path) -> None:
+    """What was begun under this name, if anything."""
     with suppress(OSError):
         if not partial.is_dir():
             partial.unlink(missing_ok=True)

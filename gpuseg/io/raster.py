@@ -3,10 +3,15 @@
 Grey images are `yx`, all others `yxc`. A palette becomes RGB, without its transparency; 1-bit images
 are bool; grey with alpha has 2 channels, RGBA 4; CMYK becomes RGB; 16 bits per channel are kept.
 Orientation tags (EXIF) are ignored: pixels come as stored. Of an animation the first frame is read.
+
+Written are 1 channel, and 3 where they stay what they are: GIF would choose 256 colours, and JPEG keeps
+less of the colour than of the light, which mixes channels that are no colours.
 """
 
 import struct
 import zlib
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -14,13 +19,18 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.axes import Voxel, reorder
-from gpuseg.errors import FileError, InputError, ShapeError
-from gpuseg.io.base import Format, Output
+from gpuseg.axes import Voxel
+from gpuseg.errors import FileError
+from gpuseg.io.base import Format, Limits, Output
 from gpuseg.io.faults import check_memory, check_packed
+from gpuseg.io.spool import Spool
 from gpuseg.tiles import Region
 
 READ_SIZE = 1 << 20
+BAND = 1024  # rows
+PNG_LEVEL = 6  # of zlib
+QUALITY = 95  # of JPEG, of 100
+BMP_BYTES = 1 << 31  # half of what its 32-bit size can say; rows are padded
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 SIXTEEN = ("I;16", "I;16B", "I;16L")
 # Pillow's mode -> what it is converted to, channels, dtype; modes not here are refused by name.
@@ -67,7 +77,12 @@ class RasterReader:
         with _pillow(self._file, self._kind) as picture:
             mode = MODES[picture.mode][0]
             picture.info.pop("transparency", None)
-            return np.asarray(picture if mode == picture.mode else picture.convert(mode), self.dtype)
+            whole = picture if mode == picture.mode else picture.convert(mode)
+            pixels = np.empty(self.shape, self.dtype)
+            for y in range(0, whole.height, BAND):  # of the whole, NumPy would make three copies at a time
+                end = min(whole.height, y + BAND)
+                pixels[y:end] = np.asarray(whole.crop((0, y, whole.width, end)), self.dtype)
+            return pixels
 
     def close(self) -> None:
         self._pixels = None
@@ -96,41 +111,36 @@ class PngReader(RasterReader):
         return pixels
 
 
-class PngWriter:
-    """Label values or greys (uint8, uint16) or RGB (uint8), kept in memory and encoded at the end."""
+class RasterWriter:
+    """Labels, greys or RGB, kept in a scratch file and encoded whole at the end, as they are decoded."""
 
-    def __init__(self, file: Path, inside: str, output: Output) -> None:
-        sizes = dict(zip(output.axes, output.shape, strict=True))
-        if deep := {a: n for a, n in sizes.items() if a in "tz" and n > 1}:
-            raise ShapeError(
-                f"{file}: PNG is two-dimensional, the image has {deep}",
-                hint="choose .tif, .h5, .zarr or .npy",
-            )
-        channels = sizes.get("c", 1)
-        fits = {1: ("uint8", "uint16"), 3: ("uint8",)}.get(channels, ())
-        if output.dtype.name not in fits:
-            raise InputError(
-                f"{file}: PNG holds uint8 or uint16 with 1 channel, uint8 with 3; the image is"
-                f" {output.dtype} with {channels}",
-                hint="choose .tif, .h5, .zarr or .npy",
-            )
+    def __init__(self, file: Path, inside: str, output: Output, *, kind: str, **settings: Any) -> None:
         check_memory(file, output.shape, output.dtype.itemsize)
-        self._file, self._axes = file, output.axes
-        self._pixels = np.zeros(output.shape, output.dtype)
+        self._file, self._kind, self._settings = file, kind, settings
+        self._spool = Spool(file, output, "yxc")
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
-        self._pixels[region] = values
+        self._spool.write(region, values)
 
     def finish(self) -> None:
+        pixels = self._spool.pixels
+        with self._file.open("xb") as stream:
+            if pixels.dtype.itemsize == 2 and pixels.shape[2] == 3:
+                import imagecodecs  # late: few images need it, and Pillow cannot
+
+                stream.write(imagecodecs.png_encode(pixels, level=PNG_LEVEL))
+            else:
+                self._save(stream, pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        del pixels
+        self.abandon()
+
+    def _save(self, stream: IO[bytes], pixels: NDArray[Any]) -> None:
         from PIL import Image
 
-        flat = reorder(self._pixels, self._axes, "yxc")
-        picture = Image.fromarray(np.ascontiguousarray(flat[..., 0] if flat.shape[2] == 1 else flat))
-        with self._file.open("xb") as stream:
-            picture.save(stream, format="PNG", compress_level=6)
+        Image.fromarray(pixels).save(stream, format=self._kind, **self._settings)
 
     def abandon(self) -> None:
-        self._pixels = np.zeros(0, np.uint8)
+        self._spool.abandon()
 
 
 class _PngHeader(NamedTuple):
@@ -182,7 +192,22 @@ def _pillow(file: Path, kind: str) -> Any:
         raise FileError(f"{file}: claims more pixels than it can hold: {error}") from error
 
 
-PNG = Format("PNG", (".png",), lambda file, inside: PngReader(file), PngWriter)
-JPEG = Format("JPEG", (".jpg", ".jpeg"), lambda file, inside: RasterReader(file, "Jpeg"))
-BMP = Format("BMP", (".bmp",), lambda file, inside: RasterReader(file, "Bmp"))
-GIF = Format("GIF", (".gif",), lambda file, inside: RasterReader(file, "Gif"))
+def _format(name: str, suffixes: tuple[str, ...], limits: Limits, **settings: Any) -> Format:
+    return Format(
+        name,
+        suffixes,
+        lambda file, inside: RasterReader(file, name.capitalize()),
+        partial(RasterWriter, kind=name, **settings),
+        limits=replace(limits, flat=True),
+    )
+
+
+_PNG = Limits(dtypes=("uint8", "uint16"), channels=(1, 3))
+_GREY = Limits(dtypes=("uint8",), channels=(1,), instead="choose .png, .tif, .h5, .zarr or .npy")
+PNG = replace(
+    _format("PNG", (".png",), _PNG, compress_level=PNG_LEVEL), open=lambda file, inside: PngReader(file)
+)
+JPEG = _format("JPEG", (".jpg", ".jpeg"), replace(_GREY, side=65_500, exact=False), quality=QUALITY)
+BMP = _format("BMP", (".bmp",), replace(_GREY, channels=(1, 3), nbytes=BMP_BYTES))
+# Not optimized: that would leave the used greys alone in the palette, and labels would come back as colours.
+GIF = _format("GIF", (".gif",), replace(_GREY, side=65_535), optimize=False, interlace=False)

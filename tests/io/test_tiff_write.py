@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from gpuseg.axes import Voxel, reorder
-from gpuseg.errors import FileError, ResourceError
+from gpuseg.errors import FileError, InputError, ResourceError
 from gpuseg.io import Output, create_image, open_image
 
 RNG = np.random.default_rng(11)
@@ -93,7 +93,9 @@ def test_equal_images_are_equal_files(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["bool", "u8", "f2"])
 def test_types_that_ome_lacks_are_refused(dtype, tmp_path):
-    with pytest.raises(FileError, match=r"OME-TIFF cannot hold \w+ pixels, it can hold uint8"):
+    with pytest.raises(
+        InputError, match=r"OME-TIFF holds uint8, .* or float64; the image is \w+\n  hint: choose"
+    ):
         write(tmp_path / "a.tif", np.zeros((4, 4), dtype), "yx")
     assert not list(tmp_path.iterdir())
 

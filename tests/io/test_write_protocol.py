@@ -258,7 +258,7 @@ def test_another_shape_or_type_on_disk_is_not_kept(tmp_path, monkeypatch, wrong)
 
 def test_samples_come_from_the_whole_of_a_long_run(tmp_path):
     output = Output((1000, 4), np.dtype("u1"), "yx")
-    writer = partial._Watched(tmp_path / "a", Forgetful(tmp_path / "b", "", output), output)
+    writer = partial.Watched(tmp_path / "a", Forgetful(tmp_path / "b", "", output), output)
     for y in range(1000):
         writer.write((slice(y, y + 1), slice(0, 4)), np.full((1, 4), y % 256, "u1"))
     rows = [region[0].start for region, _ in writer.samples]
@@ -345,10 +345,9 @@ def test_a_target_that_is_a_folder_is_refused(tmp_path):
         save(tmp_path / "a.png", picture())
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.gif", "a.npz"])
-def test_formats_that_are_only_read_name_the_others(tmp_path, name):
+def test_a_format_that_is_only_read_names_the_others(tmp_path):
     with pytest.raises(FileError, match=r"but does not write it\n  hint: choose \.h5"):
-        save(tmp_path / name, picture())
+        save(tmp_path / "a.npz", picture())
 
 
 def test_axes_that_do_not_fit_the_shape_are_refused_before_anything_is_made(tmp_path):
@@ -363,7 +362,7 @@ def test_axes_that_do_not_fit_the_shape_are_refused_before_anything_is_made(tmp_
         (picture(dtype="f4"), "yx", r"the image is float32 with 1\n  hint: choose \.tif, \.h5"),
         (picture(dtype="u4"), "yx", "uint32 with 1"),
         (picture((9, 9, 2)), "yxc", "uint8 with 2"),
-        (picture((9, 9, 3), "u2"), "yxc", "uint16 with 3"),
+        (picture((9, 9, 2), "u2"), "yxc", "uint16 with 2"),
         (picture((4, 9, 9)), "zyx", r"PNG is two-dimensional, the image has \{'z': 4\}"),
         (picture((4, 9, 9)), "tyx", r"the image has \{'t': 4\}"),
     ],

@@ -30,6 +30,9 @@ _UNIT_OF = {word: unit for unit, words in UNITS.items() for word in words}
 SYMBOLS = {"angstrom": "Å"} | {unit: words[-2] for unit, words in UNITS.items() if unit == "micrometer"}
 SYMBOLS |= {unit: words[-1] for unit, words in UNITS.items() if unit not in SYMBOLS}
 CENTIMETER = 3  # of the tag ResolutionUnit
+SOFTWARE = "gpuseg"  # what the tag Software says of files written here
+METERS = {"picometer": 1e-12, "angstrom": 1e-10, "nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3}
+METERS |= {"centimeter": 1e-2, "meter": 1.0}
 
 
 def name_axes(path: str, axes: str, shape: Sequence[int]) -> tuple[tuple[int, ...], str | None]:
@@ -114,6 +117,21 @@ def imagej_voxel(path: str, meta: Mapping[str, Any], tags: Any) -> Voxel:
     if "finterval" in meta:
         said["t"] = (meta["finterval"], meta.get("tunit", "sec"))
     return _voxel(path, said)
+
+
+def tags_voxel(path: str, tags: Any) -> Voxel:
+    """Voxel in micrometer from the resolution tags, if they count pixels per centimeter."""
+    if tags.valueof(296) != CENTIMETER:
+        return Voxel()
+    found = imagej_voxel(path, {}, tags)
+    return Voxel({a: s * 1e4 for a, s in found.size.items()}, dict.fromkeys(found.size, "micrometer"))
+
+
+def resolution(voxel: Voxel) -> tuple[float, float] | None:
+    """Pixels per centimeter along x and y, for the resolution tags; None unless both have a size."""
+    units = {a: METERS.get(voxel.unit.get(a, "micrometer")) for a in "xy"}
+    sizes = [voxel.size.get(a, 0) * (units[a] or 0) for a in "xy"]
+    return (0.01 / sizes[0], 0.01 / sizes[1]) if all(sizes) else None
 
 
 def _voxel(path: str, said: Mapping[str, tuple[Any, str]]) -> Voxel:

@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 from gpuseg.axes import Voxel
 from gpuseg.errors import FileError
 from gpuseg.io.faults import check_memory, reading
+from gpuseg.io.spool import forget
 from gpuseg.io.tiff.layout import LZMA, LZW, Layout, Plane, count_pages, decoded_sizes, lay_out
 from gpuseg.io.tiff.messages import listening
-from gpuseg.io.tiff.metadata import check_ome, imagej_voxel, name_axes, ome_pixels, ome_voxel
+from gpuseg.io.tiff.metadata import (
+    SOFTWARE,
+    check_ome,
+    imagej_voxel,
+    name_axes,
+    ome_pixels,
+    ome_voxel,
+    tags_voxel,
+)
 from gpuseg.io.tiff.orphans import check_orphans
 from gpuseg.tiles import Region
 
@@ -126,6 +135,8 @@ def open_tiff(path: Path, inside: str = "") -> TiffReader:
             voxel = ome_voxel(str(path), pixels[0])
         elif tif.is_imagej:
             voxel = imagej_voxel(str(path), tif.imagej_metadata or {}, tif.pages.first.tags)
+        elif tif.pages.first.software == SOFTWARE:  # others fill these tags with 72 dpi and the like
+            voxel = tags_voxel(str(path), tif.pages.first.tags)
         _check_surplus(path, layout.planes[0])
         check_orphans(path, tif, layout.planes)
     return TiffReader(path, layout, keep, axes, _of_axes(voxel, axes))
@@ -205,12 +216,6 @@ def _decode(path: Path, plane: Plane, number: int, data: mmap.mmap) -> NDArray[A
     if segment.dtype != key.dtype:
         raise FileError(f"{path}: strip or tile {number} holds {segment.dtype}, declared is {key.dtype}")
     return np.asarray(segment)
-
-
-def forget(held: mmap.mmap) -> None:
-    """Let go of pages that were touched, or a map would count as memory as large as its file."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        held.madvise(mmap.MADV_DONTNEED)
 
 
 def _map(file: Path) -> mmap.mmap:

@@ -1,4 +1,7 @@
-"""OME-Zarr 0.4 and 0.5 and plain zarr arrays, read by region; written as OME-Zarr 0.5."""
+"""OME-Zarr 0.4 and 0.5 and plain zarr arrays, read by region; written as OME-Zarr."""
+
+from dataclasses import replace
+from functools import partial
 
 from gpuseg.io.base import Format
 from gpuseg.io.zarr.reader import ZarrReader
@@ -13,3 +16,7 @@ FORMAT = Format(
     folder=True,
     carry=carry,
 )
+SINGLE = replace(FORMAT, create=partial(ZarrWriter, pyramid=False))
+_carry_04 = partial(carry, version=2)
+FORMAT_04 = replace(FORMAT, create=partial(ZarrWriter, version=2), carry=_carry_04)
+SINGLE_04 = replace(FORMAT, create=partial(ZarrWriter, version=2, pyramid=False), carry=_carry_04)

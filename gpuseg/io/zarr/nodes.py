@@ -13,6 +13,7 @@ from typing import Any
 from gpuseg.errors import FileError
 from gpuseg.io.faults import reading
 
+OME = {3: "0.5", 2: "0.4"}  # the version of OME-Zarr that is written with one of zarr
 METADATA = {"zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata"}
 
 
@@ -45,6 +46,30 @@ def read_node(path: Path) -> Node:
             extra = _json(path / ".zattrs") if (path / ".zattrs").is_file() else {}
             return Node(path, 2, name == ".zarray", _json(path / name), extra)
     raise FileError(f"{path}: is not part of a zarr store: no zarr.json, .zarray or .zgroup in it")
+
+
+def write_group(path: Path, version: int, ome: dict[str, Any] | None, ours: dict[str, Any] | None) -> None:
+    """Make a group: what OME-Zarr says, where its version has it, and what gpuseg says of its own work."""
+    ours = {"gpuseg": ours} if ours else {}
+    if version == 3:
+        named = {"ome": {"version": OME[3], **ome}} if ome else {}
+        _write(path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": named | ours})
+        return
+    _write(path / ".zgroup", {"zarr_format": 2})
+    _write(path / ".zattrs", {key: _versioned(value) for key, value in (ome or {}).items()} | ours)
+
+
+def _versioned(block: Any) -> Any:
+    """A block of OME-Zarr 0.4, which has the version in each of its parts."""
+    if isinstance(block, dict):
+        return {"version": OME[2], **block}
+    return [_versioned(b) if isinstance(b, dict) else b for b in block]
+
+
+def _write(file: Path, meta: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)  # it may be a link to the old store's
+    file.write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
 
 def descend(root: Path, inside: str) -> Path:

@@ -137,7 +137,7 @@ def _first_series(root: Path, node: Node) -> tuple[Node, Level | None]:
 
 def _check_finished(path: Path) -> None:
     """FileError for a store of ours that was not finished or lost chunks since."""
-    if not (path / "zarr.json").is_file():
+    if not any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
         return
     ours = read_node(path).attributes.get("gpuseg")
     if not isinstance(ours, dict):

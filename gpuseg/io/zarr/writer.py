@@ -1,4 +1,7 @@
-"""OME-Zarr 0.5: chunks of about 1 MB, zstd and crc32c, a pyramid, and a mark that says it is complete.
+"""OME-Zarr: chunks of about 1 MB, a pyramid if wanted, and a mark that says it is complete.
+
+Version 0.5 has zstd and crc32c over each chunk. Version 0.4 is for programs that read nothing newer: blosc
+with zstd, which all of them know; it has no checksum.
 
 Label images stand under `labels/NAME`; the store's own multiscales point there too, so that a store of
 labels opens as an image as well. Into a store that exists, `image.zarr/labels/NAME` adds labels: its
@@ -8,7 +11,6 @@ Regions need not follow chunks: a chunk that is written in part is read, changed
 one thread at a time may write, and regions that follow the chunks are many times faster.
 """
 
-import json
 import os
 import shutil
 from itertools import product
@@ -22,7 +24,7 @@ from gpuseg.axes import SPACE
 from gpuseg.errors import FileError
 from gpuseg.io.base import Output
 from gpuseg.io.zarr.multiscales import levels
-from gpuseg.io.zarr.nodes import Node, chunk_files, descend, has_metadata, read_node
+from gpuseg.io.zarr.nodes import OME, Node, chunk_files, descend, has_metadata, read_node, write_group
 from gpuseg.tiles import Region
 
 ORDER = "tczyx"  # OME-Zarr wants time, then channel, then space
@@ -34,12 +36,14 @@ NAME = "segmentation"  # of labels that were given none
 
 
 class ZarrWriter:
-    """Writer of one image, or of one label image, to a new store at `file`."""
+    """Writer of one image, or of one label image, to a new store at `file`; `version` is that of zarr."""
 
-    def __init__(self, file: Path, inside: str, output: Output) -> None:
+    def __init__(
+        self, file: Path, inside: str, output: Output, *, version: int = 3, pyramid: bool = True
+    ) -> None:
         if output.dtype.itemsize > 8:
             raise FileError(f"{file}: OME-Zarr cannot hold {output.dtype} pixels")
-        self._root, self._output = file, output
+        self._root, self._output, self._version, self._pyramid = file, output, version, pyramid
         self._place = _place(file, inside, output)
         self._axes = "".join(a for a in ORDER if a in output.axes)
         self._order = [output.axes.index(a) for a in self._axes]
@@ -60,30 +64,31 @@ class ZarrWriter:
         if self._place:
             extra = {"image-label": _image_label(self._output)}
             chunks = {"chunks": chunk_files(folder)}
-            _group(
-                folder, {"ome": {"version": "0.5", "multiscales": [image], **extra}, "gpuseg": ours | chunks}
-            )
+            self._group(folder, {"multiscales": [image], **extra}, ours | chunks)
             if self._guest:
                 return
             image = image | {
                 "datasets": [d | {"path": f"{self._place}/{d['path']}"} for d in image["datasets"]]
             }
-        block = {"version": "0.5", "multiscales": [image], **_channels(self._output)}
-        _group(self._root, {"ome": block, "gpuseg": ours | {"chunks": chunk_files(self._root)}})
+        block = {"multiscales": [image], **_channels(self._output)}
+        self._group(self._root, block, ours | {"chunks": chunk_files(self._root)})
 
     def abandon(self) -> None: ...
 
     def _begin(self) -> None:
         """The groups around the image, marked unfinished, but for an image that labels are added to."""
-        unfinished = {"gpuseg": {"complete": False}}
+        unfinished = {"complete": False}
         self._guest = has_metadata(self._root) and not self._own(read_node(self._root))
         if not self._guest:
-            _group(self._root, unfinished)
+            self._group(self._root, None, unfinished)
         if self._place:
             labels, name = self._root / "labels", self._place.split("/")[1]
             there = read_node(labels).ome.get("labels", []) if labels.is_dir() else []
-            _group(labels, {"ome": {"version": "0.5", "labels": [*(n for n in there if n != name), name]}})
-            _group(self._root / self._place, unfinished)
+            self._group(labels, {"labels": [*(n for n in there if n != name), name]}, None)
+            self._group(self._root / self._place, None, unfinished)
+
+    def _group(self, path: Path, ome: dict[str, Any] | None, ours: dict[str, Any] | None) -> None:
+        write_group(path, self._version, ome, ours)
 
     def _own(self, root: Node) -> bool:
         """Whether a store that exists shows the labels that are written, and no other image."""
@@ -99,13 +104,25 @@ class ZarrWriter:
             shape=shape,
             chunks=_chunks(shape, self._axes, dtype.itemsize),
             dtype=dtype,
-            compressors=[zarr.codecs.ZstdCodec(level=LEVEL), zarr.codecs.Crc32cCodec()],
-            dimension_names=list(self._axes),
             config={"write_empty_chunks": True},  # so that a lost chunk can be told from an empty one
+            **self._coding(),
         )
+
+    def _coding(self) -> dict[str, Any]:
+        """How chunks are compressed and called."""
+        from zarr import codecs
+
+        if self._version == 3:
+            packed = [codecs.ZstdCodec(level=LEVEL), codecs.Crc32cCodec()]
+            return {"compressors": packed, "dimension_names": list(self._axes)}
+        blosc = {"id": "blosc", "cname": "zstd", "clevel": LEVEL, "shuffle": 1, "blocksize": 0}
+        nested = {"name": "v2", "separator": "/"}
+        return {"zarr_format": 2, "compressors": blosc, "chunk_key_encoding": nested, "fill_value": 0}
 
     def _more(self) -> bool:
         """Whether another level is due; labels must have as many as the image that they belong to."""
+        if not self._pyramid:
+            return False
         if self._guest and (image := read_node(self._root).ome.get("multiscales")):
             return len(self._levels) < len(levels(self._root, image))
         coarsest = self._levels[-1]
@@ -142,16 +159,17 @@ def _place(file: Path, inside: str, output: Output) -> str:
     )
 
 
-def carry(old: Path, new: Path, inside: str) -> None:
+def carry(old: Path, new: Path, inside: str, *, version: int = 3) -> None:
     """Begin the store `new` with links to the files of `old`, but for `inside`, where labels are added to it.
 
     Zarr replaces files and never edits them, so that `old` stays what it is.
     """
     if not inside:
         return
-    if (version := read_node(old).version) != 3:
+    if (found := read_node(old).version) != version:
         raise FileError(
-            f"{old}: is zarr version {version}; labels can be added to version 3 (OME-Zarr 0.5)",
+            f"{old}: is zarr version {found}; labels can be added to version {version}"
+            f" (OME-Zarr {OME[version]})",
             hint="write the labels to a store of their own",
         )
     shutil.copytree(old, new, copy_function=_link_or_copy)
@@ -163,14 +181,6 @@ def _link_or_copy(old: str, new: str) -> None:
         os.link(old, new)
     except OSError:  # file systems without links
         shutil.copy2(old, new)
-
-
-def _group(path: Path, attributes: dict[str, Any]) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2)
-    target = path / "zarr.json"
-    target.unlink(missing_ok=True)  # it may be a link to the old store's
-    target.write_text(text, encoding="utf-8")
 
 
 def _chunks(shape: tuple[int, ...], axes: str, itemsize: int) -> tuple[int, ...]:

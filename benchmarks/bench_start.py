@@ -14,8 +14,9 @@ from PIL import Image
 from benchmarks import images, scene
 from benchmarks.machine import ROOT
 from benchmarks.measure import Case, Lineup, Sample, Size, wait_until_quiet
+from gpuseg.classes import LabelClass
 from gpuseg.forests.sklearn_rf import train
-from gpuseg.model import LabelClass, PixelModel
+from gpuseg.model import PixelModel
 
 GPUSEG = str(Path(sys.executable).with_name("gpuseg"))
 

@@ -20,9 +20,10 @@ from benchmarks.gpu.size import Size
 from gpuseg.api import predict
 from gpuseg.axes import reorder
 from gpuseg.backends.base import Backend
+from gpuseg.classes import label_classes
 from gpuseg.features.stack import probabilities
 from gpuseg.io import Output, create_image, open_image
-from gpuseg.model import PixelModel, label_classes
+from gpuseg.model import PixelModel
 
 FORMATS = {"OME-Zarr": (".zarr", "zarr"), "NPY": (".npy", "numpy")}  # suffix, the package it needs
 ROUNDS = 5  # at most: a round writes hundreds of megabytes

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from gpuseg.model import LabelClass
+from gpuseg.classes import LabelClass
 
 Pixels = NDArray[np.uint8]  # (y, x, 3)
 FINE = 4  # contours are drawn so many times finer than the image, then shrunk: they come out smooth

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.classes import LabelClass, class_color
 from gpuseg.errors import LabelError, ModelError
 from gpuseg.features.selection import Selection
 from gpuseg.forests.vigra_rf import from_vigra
@@ -16,7 +17,7 @@ from gpuseg.ilp.labels import Scribbles, read_labels
 from gpuseg.ilp.lanes import RAW, Lane, Source, find, is_flat, read_lanes
 from gpuseg.ilp.parts import Part, naming, opened
 from gpuseg.io import open_image
-from gpuseg.model import LabelClass, PixelModel, class_color
+from gpuseg.model import PixelModel
 
 PIXEL = "Pixel Classification"
 COMBINED = (

@@ -12,6 +12,7 @@ from gpuseg import __version__
 from gpuseg.axes import SPACE
 from gpuseg.backends import get_backend
 from gpuseg.backends.base import Array, Backend
+from gpuseg.classes import label_classes
 from gpuseg.errors import InputError, LabelError, ModelMismatchError, ShapeError
 from gpuseg.features.selection import Selection
 from gpuseg.features.stack import features_at
@@ -19,7 +20,7 @@ from gpuseg.features.tiled import TileRunner
 from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.forests.training import Trained, check_labels
 from gpuseg.forests.validation import Validation, cross_validate, strokes
-from gpuseg.model import PixelModel, label_classes
+from gpuseg.model import PixelModel
 from gpuseg.pixel.images import Picture, Scribbled
 from gpuseg.tiles import Region, tile_size, tiles
 

@@ -6,8 +6,8 @@ from threading import Event, Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.classes import LabelClass
 from gpuseg.errors import Cancelled
-from gpuseg.model import LabelClass
 from gpuseg.session.view import View
 from gpuseg.tiles import Region
 

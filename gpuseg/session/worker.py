@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from gpuseg.axes import SPACE
 from gpuseg.backends.base import Backend
+from gpuseg.classes import label_classes
 from gpuseg.errors import Cancelled, InputError, ShapeError
 from gpuseg.features.selection import Selection
-from gpuseg.model import PixelModel, label_classes
+from gpuseg.model import PixelModel
 from gpuseg.pixel.images import Picture
 from gpuseg.pixel.learning import Features, choose_features, teach
 from gpuseg.session.painter import Painter

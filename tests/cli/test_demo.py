@@ -5,9 +5,10 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from gpuseg.classes import label_classes
 from gpuseg.cli.picture import picture
 from gpuseg.io import open_image
-from gpuseg.model import PixelModel, label_classes
+from gpuseg.model import PixelModel
 
 
 def read(path):

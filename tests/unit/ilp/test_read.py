@@ -11,11 +11,11 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from gpuseg.backends import get_backend
+from gpuseg.classes import class_color
 from gpuseg.errors import FileError, GpusegError, LabelError, ModelError
 from gpuseg.features.stack import formulas, whole
 from gpuseg.ilp.lanes import Source, find
 from gpuseg.ilp.read import open_project
-from gpuseg.model import class_color
 
 Edit = Callable[..., Path]
 PIXEL, RAW = "PixelClassification/", "Input Data/infos/lane0000/Raw Data/"

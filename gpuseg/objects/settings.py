@@ -1,6 +1,6 @@
 """How probabilities become objects: every setting, checked, under our names (ilastik's in SPEC 4.1)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import isfinite
 from numbers import Real
 from typing import Any, Literal, Self, get_args
@@ -128,6 +128,13 @@ class Settings:
                 "classes go by the winner of each pixel, hysteresis by two thresholds",
                 hint=f"{_take('simple')}, or segment each class by itself",
             )
+
+    def arguments(self) -> dict[str, Any]:
+        """What `Settings.of` makes the same settings of, as JSON has it."""
+        made = {f.name: getattr(self, f.name) for f in fields(self)} | {"sigma": list(self.sigma[::-1])}
+        idle = ("threshold",) if self.method == "hysteresis" else ("low", "high", "core_channel")
+        idle = (*idle, "channel") if self.classes else idle
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in made.items() if k not in idle}
 
     @property
     def whole(self) -> bool:

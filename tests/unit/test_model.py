@@ -17,10 +17,11 @@ from numpy.testing import assert_array_equal
 
 from gpuseg.axes import sizes
 from gpuseg.backends import get_backend
+from gpuseg.classes import class_color, label_classes
 from gpuseg.errors import FileError, InputError, ModelError, ModelMismatchError, ResourceError, ShapeError
 from gpuseg.features.selection import Selection
 from gpuseg.forests.arrays import Forest, Tree, float32_threshold
-from gpuseg.model import PixelModel, class_color, label_classes
+from gpuseg.model import Measured, ObjectModel, Pipeline, PixelModel
 
 FIELDS = ("feature", "threshold", "left", "roots", "leaves")
 MUTANTS = 5000
@@ -47,10 +48,106 @@ def small_model(**change: Any) -> PixelModel:
     return PixelModel(**(parts | change))
 
 
+def small_objects(**change: Any) -> ObjectModel:
+    """The same trees on three columns of a table."""
+    how = Measured(("count", "mean"), ("mean",), 2, 3, (30, 30, 1), (1.0, 0.5, 0.5), "µm")
+    parts = {
+        "columns": ("Mean Intensity_0", "Mean Intensity_1", "Mean Intensity_2"),
+        "forest": small_model().forest,
+        "classes": label_classes([1, 2], {2: "rund, oder nicht"}),
+        "measured": how,
+        "provenance": {"training": {"seed": 3, "importances": [0.5, 0.25, 0.25]}},
+    }
+    return ObjectModel(**(parts | change))
+
+
+def small_pipeline() -> Pipeline:
+    return Pipeline(small_model(), {"channel": 1, "sigma": (1, 2), "threshold": 0.6}, small_objects())
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "pixel": small_model,
+    "objects": small_objects,
+    "pipeline": small_pipeline,
+}
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     small_model().save(tmp_path / "small.gpuseg")
     return tmp_path / "small.gpuseg"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_reads_back_as_it_was(tmp_path: Path, kind: str) -> None:
+    model = KINDS[kind]()
+    model.save(tmp_path / "a.gpuseg")
+    back = type(model).load(tmp_path / "a.gpuseg")
+    assert (back.hash, back.provenance) == (model.hash, model.provenance)
+    whole = Pipeline.load(tmp_path / "a.gpuseg")  # of any kind
+    stages = (whole.pixel, whole.segmentation, whole.objects)
+    assert [s is not None for s in stages] == [kind != "objects", kind == "pipeline", kind != "pixel"]
+    if whole.objects is not None:
+        assert whole.objects.columns == small_objects().columns
+        assert whole.objects.measured == small_objects().measured
+        assert whole.objects.classes == small_objects().classes
+    if whole.segmentation is not None:
+        assert whole.segmentation == small_pipeline().segmentation
+
+
+def test_settings_alone_can_be_kept(tmp_path: Path) -> None:
+    Pipeline(segmentation={"channel": 1}).save(tmp_path / "s.gpuseg")
+    back = Pipeline.load(tmp_path / "s.gpuseg")
+    assert back.segmentation is not None
+    assert (back.pixel, back.objects, back.segmentation.channel) == (None, None, 1)
+    with pytest.raises(ModelError, match=r"s.gpuseg: is a 'pipeline', a 'pixel classifier' is needed"):
+        PixelModel.load(tmp_path / "s.gpuseg")
+
+
+def test_the_hash_of_a_pipeline_is_of_all_its_stages() -> None:
+    whole = small_pipeline()
+    assert small_pipeline().hash == whole.hash
+    changed = [
+        replace(whole, pixel=small_model(classes=label_classes([1, 5]))),
+        replace(whole, segmentation={"channel": 1, "threshold": 0.7}),
+        replace(whole, objects=small_objects(columns=("a", "b", "c"))),
+        replace(whole, objects=small_objects(measured=replace(small_objects().measured, margin=(3, 3)))),
+        replace(whole, objects=None),
+    ]
+    assert len({p.hash for p in (whole, *changed)}) == 6
+    assert replace(whole, objects=small_objects(provenance={})).hash == whole.hash
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: Pipeline(small_model(), None, small_objects()),
+            InputError,
+            "needs the segmentation between",
+        ),
+        (lambda: Pipeline(small_model(), {"channel": 2}), InputError, "channel 2 of an image with 2"),
+        (lambda: Pipeline(small_model(), {"threshold": 3}), InputError, "threshold 3 is outside"),
+        (lambda: small_objects(columns=("a", "b")), ModelError, "2 names of columns, the forest uses 3"),
+        (lambda: small_objects(columns=("a", "a", "b")), ModelError, "2 names of columns"),
+        (lambda: small_objects(classes=label_classes([1])), ModelError, "do not name the 2 columns"),
+        (lambda: small_objects(measured=Measured(ndim=4)), ModelError, "in 4 dimensions"),
+        (lambda: small_objects(measured=Measured(margin=(1, -1))), ModelError, "margin"),
+        (lambda: small_objects(measured=Measured(spacing=(0.0, 1.0, 1.0))), ModelError, "spacing"),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(make: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_stage_whose_arrays_are_missing_is_named(tmp_path: Path) -> None:
+    small_pipeline().save(tmp_path / "p.gpuseg")
+    header, arrays = parts_of(tmp_path / "p.gpuseg")
+    kept = {name: a for name, a in arrays.items() if name.startswith("pixel/")}
+    put(tmp_path / "p.gpuseg", sealed(json.dumps(header), kept))
+    with pytest.raises(ModelError, match=r"p.gpuseg: lacks the arrays objects/feature"):
+        Pipeline.load(tmp_path / "p.gpuseg")
 
 
 def test_a_model_reads_back_as_it_was(saved: Path) -> None:
@@ -147,7 +244,7 @@ def test_a_model_appears_whole_or_not_at_all(saved: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(
-            ResourceError, match=r"small.gpuseg: cannot be written: No space left.*takes \d+ bytes"
+            ResourceError, match=r"small.gpuseg: cannot be written: No space left.*takes [\d.]+ kB"
         ):
             small_model(axes="xy").save(saved)
     assert saved.read_bytes() == before
@@ -155,8 +252,7 @@ def test_a_model_appears_whole_or_not_at_all(saved: Path, monkeypatch: pytest.Mo
 
 
 def test_a_model_that_reads_back_otherwise_is_not_kept(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = small_model(classes=label_classes([1, 9]))
-    monkeypatch.setattr(PixelModel, "load", classmethod(lambda cls, path: other))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"other")
     with pytest.raises(ResourceError, match="does not read back"):
         small_model().save(saved.with_name("new.gpuseg"))
     assert [p.name for p in saved.parent.iterdir()] == ["small.gpuseg"]
@@ -204,13 +300,13 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
 
 def parts_of(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with safetensors.safe_open(path, framework="numpy") as file:
-        return json.loads(file.metadata()["gpuseg"]), {name: file.get_tensor(name) for name in FIELDS}
+        return json.loads(file.metadata()["gpuseg"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def sealed(header: str, arrays: dict[str, np.ndarray]) -> bytes:
     """A model file with a checksum that is right for its content, whatever that is."""
     digest = sha256(header.encode())
-    for name in FIELDS:
+    for name in (p + f for p in ("", "pixel/", "objects/") for f in FIELDS if p + f in arrays):
         digest.update(f"{name} {arrays[name].shape}".encode() + arrays[name].tobytes())
     return safetensors.numpy.save(arrays, metadata={"gpuseg": header, "sha256": digest.hexdigest()})
 
@@ -313,22 +409,24 @@ def put(path: Path, data: bytes | bytearray) -> None:
     path.write_bytes(data)
 
 
-def test_no_damaged_file_is_accepted(saved: Path) -> None:
-    whole, rng = saved.read_bytes(), np.random.default_rng(0)
-    model = PixelModel.load(saved)
-    refused = 0
-    for k in range(MUTANTS):
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_damaged_file_is_accepted(tmp_path: Path, kind: str) -> None:
+    model, path = KINDS[kind](), tmp_path / "small.gpuseg"
+    model.save(path)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused, mutants = 0, MUTANTS if kind == "pixel" else MUTANTS // 5
+    for k in range(mutants):
         data = bytearray(whole)
         MUTATIONS[k % len(MUTATIONS)](data, rng)
-        put(saved, data)
+        put(path, data)
         try:
-            found = PixelModel.load(saved)
+            found = type(model).load(path)
         except ModelError:
             refused += 1
         else:  # only where the damage changed nothing: a blank in the padding
             assert found.hash == model.hash
             assert found.provenance == model.provenance
-    assert refused > 0.97 * MUTANTS
+    assert refused > 0.97 * mutants
 
 
 def mutated_value(value: Any, rng: np.random.Generator) -> Any:
@@ -359,11 +457,14 @@ def mutated_value(value: Any, rng: np.random.Generator) -> Any:
     return strange[int(rng.integers(len(strange)))]
 
 
-def test_no_invalid_model_is_accepted_though_its_checksum_is_right(saved: Path) -> None:
-    header, arrays = parts_of(saved)
-    rng, b = np.random.default_rng(1), get_backend("cpu")
-    accepted = 0
-    for k in range(MUTANTS):
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_invalid_model_is_accepted_though_its_checksum_is_right(tmp_path: Path, kind: str) -> None:
+    model, path = KINDS[kind](), tmp_path / "small.gpuseg"
+    model.save(path)
+    header, arrays = parts_of(path)
+    rng = np.random.default_rng(1)
+    accepted, mutants = 0, MUTANTS if kind == "pixel" else MUTANTS // 2
+    for k in range(mutants):
         text, changed = json.dumps(header), dict(arrays)
         if k % 3 == 0:
             text = json.dumps(mutated_value(header, rng))
@@ -372,24 +473,32 @@ def test_no_invalid_model_is_accepted_though_its_checksum_is_right(saved: Path) 
             MUTATIONS[k % len(MUTATIONS)](raw, rng)
             text = raw.decode(errors="ignore")
         else:
-            name = FIELDS[int(rng.integers(len(FIELDS)))]
+            name = list(arrays)[int(rng.integers(len(arrays)))]
             raw = bytearray(arrays[name].tobytes())
             MUTATIONS[k % len(MUTATIONS)](raw, rng)
             kept = np.frombuffer(bytes(raw[: len(raw) // 8 * 8]), arrays[name].dtype)
-            changed[name] = kept.reshape(-1, 2) if name == "leaves" else kept
-        put(saved, sealed(text, changed))
+            changed[name] = kept.reshape(-1, 2) if name.endswith("leaves") else kept
+        put(path, sealed(text, changed))
         try:
-            model = PixelModel.load(saved)
+            found = Pipeline.load(path)
         except ModelError:
             continue
         accepted += 1
-        planes = np.zeros((model.forest.n_features, 1, 1, 4), np.float32)
-        proba = b.forest_proba(planes, model.forest)
-        assert proba.shape == (1, 1, 4, len(model.classes))
-        assert np.isfinite(proba).all()
-        assert proba.min() >= 0
-        assert proba.max() <= 1 + 1e-4
-        with suppress(InputError):  # too large a sigma, too many channels: said when an image is there
-            model.check_image(sizes("yx", (64, 64)))
-            assert len(model.selection.jobs(model.channels, model.depth)) > 0
-    assert 0 < accepted < MUTANTS / 2
+        for stage in (found.pixel, found.objects):
+            if stage is not None:
+                check_forest(stage)
+        if found.pixel is not None:
+            with suppress(InputError):  # too large a sigma, too many channels: said when an image is there
+                found.pixel.check_image(sizes("yx", (64, 64)))
+                assert len(found.pixel.selection.jobs(found.pixel.channels, found.pixel.depth)) > 0
+    assert 0 < accepted < mutants / 2
+
+
+def check_forest(stage: Any) -> None:
+    """It gives probabilities."""
+    planes = np.zeros((stage.forest.n_features, 1, 1, 4), np.float32)
+    proba = get_backend("cpu").forest_proba(planes, stage.forest)
+    assert proba.shape == (1, 1, 4, len(stage.classes))
+    assert np.isfinite(proba).all()
+    assert proba.min() >= 0
+    assert proba.max() <= 1 + 1e-4

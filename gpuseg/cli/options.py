@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gpuseg import export as exports
 from gpuseg.axes import LETTERS
 from gpuseg.errors import InputError
 
@@ -32,6 +33,18 @@ def _gpu_memory(value: str) -> str:
 
     parse_bytes(value)
     return value
+
+
+def _form(value: str) -> str:
+    from gpuseg.io import find_form
+
+    find_form(value)
+    return value
+
+
+def _valid(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A callback that leaves the text as it is: `gpuseg.api` takes it apart."""
+    return checked(lambda text: check(text) and text)
 
 
 def _axes(value: str) -> str:
@@ -69,4 +82,102 @@ GpuMemory = Annotated[
         help="Memory to take of each GPU at most, e.g. 8GB; default: nearly all.",
     ),
 ]
+Output = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="NAME",
+        help="Files to write, may hold {dataset_dir} {nickname} {result_type}; the suffix is the format.",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORM",
+        callback=checked(_form),
+        help="Format of the files, e.g. 'png sequence'; default: by the suffix.",
+    ),
+]
+Cutout = Annotated[
+    str | None,
+    typer.Option(
+        "--cutout",
+        metavar="A:I:J,...",
+        callback=_valid(exports.cutout_of),
+        help="Part to write, along axes of the image, e.g. x:10:200,y::50.",
+    ),
+]
+Renormalise = Annotated[
+    str | None,
+    typer.Option(
+        "--renormalise",
+        metavar="A,B,C,D",
+        callback=_valid(exports.renormalise_of),
+        help="Scale values of A to B to C to D, e.g. 0,1,0,255.",
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="TYPE",
+        callback=checked(exports.check_dtype),
+        help="Type of the values, e.g. uint8: results of 0 to 1 then fill its range, as with uint16.",
+    ),
+]
+AxisOrder = Annotated[
+    str | None,
+    typer.Option(
+        "--axis-order",
+        metavar="AXES",
+        callback=checked(exports.axis_order_of),
+        help="Axes of the files, e.g. zyxc; default: those of the image.",
+    ),
+]
+InternalPath = Annotated[str | None, typer.Option("--output_internal_path", hidden=True)]
+ResultRange = Annotated[str | None, typer.Option("--pipeline_result_drange", hidden=True)]
+ExportRange = Annotated[str | None, typer.Option("--export_drange", hidden=True)]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+
+
+def export_settings(
+    output: str,
+    format: str | None,
+    cutout: str | None,
+    renormalise: str | None,
+    dtype: str | None,
+    axis_order: str | None,
+    *,
+    internal_path: str | None,
+    result_range: str | None,
+    export_range: str | None,
+) -> dict[str, Any]:
+    """These options as keyword arguments of `gpuseg.api`; what does not go together is wrong usage.
+
+    The last three are ilastik's, for which ours have other words.
+    """
+    if result_range is not None or export_range is not None:
+        renormalise = checked(lambda given: _ilastik_ranges(*given))(
+            (renormalise, result_range, export_range)
+        )
+    if internal_path is not None:
+        from gpuseg.io import with_suffix
+
+        output = f"{with_suffix(output, format)}/{internal_path.strip('/')}"
+    settings = dict(output=output, format=format, cutout=cutout, renormalise=renormalise)
+    settings |= dict(dtype=dtype, axis_order=axis_order)
+    checked(lambda given: exports.ExportSettings.of(**given))(settings)
+    return settings
+
+
+def _ilastik_ranges(renormalise: str | None, result_range: str | None, export_range: str | None) -> str:
+    """`(0.0,1.0)` and `(0,255)` as the four numbers of --renormalise."""
+    if renormalise is not None:
+        raise InputError("--renormalise says what --pipeline_result_drange and --export_drange say")
+    if result_range is None or export_range is None:
+        raise InputError("--pipeline_result_drange and --export_drange need each other")
+    numbers = ",".join(text.strip().strip("()[]") for text in (result_range, export_range))
+    exports.renormalise_of(numbers)
+    return numbers

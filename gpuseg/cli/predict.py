@@ -6,16 +6,24 @@ import typer
 
 from gpuseg import export as exports
 from gpuseg.cli import console
-from gpuseg.cli.options import Axes, Backend, GpuMemory, Quiet, checked
-from gpuseg.export import DEFAULT_NAME, INTEGERS, RESULTS
-
-
-def _output(value: str) -> str:
-    from gpuseg.io import image_format
-
-    exports.check_template(value)
-    image_format(value)
-    return value
+from gpuseg.cli.options import (
+    Axes,
+    AxisOrder,
+    Backend,
+    Cutout,
+    Dtype,
+    ExportRange,
+    Format,
+    GpuMemory,
+    InternalPath,
+    Output,
+    Quiet,
+    Renormalise,
+    ResultRange,
+    checked,
+    export_settings,
+)
+from gpuseg.export import DEFAULT_NAME
 
 
 def predict(
@@ -29,30 +37,20 @@ def predict(
             "-e",
             "--export",
             metavar="RESULT",
-            callback=checked(lambda words: [exports.find(w) for w in words]),
-            help=f"{', '.join(RESULTS)}; may be repeated.",
+            callback=checked(lambda words: [exports.find_pixel_result(w) for w in words]),
+            help=f"{', '.join(exports.pixel_results())}; may be repeated.",
         ),
     ] = ["probabilities"],  # noqa: B006  typer copies it
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="NAME",
-            callback=checked(_output),
-            help="Files to write; the suffix is the format.",
-        ),
-    ] = DEFAULT_NAME,
+    output: Output = DEFAULT_NAME,
+    format: Format = None,
+    cutout: Cutout = None,
+    renormalise: Renormalise = None,
+    dtype: Dtype = None,
+    axis_order: AxisOrder = None,
+    internal_path: InternalPath = None,
+    result_range: ResultRange = None,
+    export_range: ExportRange = None,
     axes: Axes = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            "--dtype",
-            metavar="TYPE",
-            callback=checked(exports.check_dtype),
-            help=f"{' or '.join(INTEGERS)}: scale probabilities and uncertainty to its full range.",
-        ),
-    ] = None,
     backend: Backend = "auto",
     gpu_memory: GpuMemory = None,
     quiet: Quiet = False,
@@ -60,18 +58,23 @@ def predict(
     """Apply MODEL to IMAGES and write the results."""
     from gpuseg import api
 
+    settings = export_settings(
+        *(output, format, cutout, renormalise, dtype, axis_order),
+        internal_path=internal_path,
+        result_range=result_range,
+        export_range=export_range,
+    )
     with console.telling(quiet), console.stoppable() as cancel, console.progress(quiet) as progress:
         outcomes = api.predict(
             model,
             images,
             export=export,
-            output=output,
             axes=axes,
-            dtype=dtype,
             backend=backend,
             gpu_memory=gpu_memory,
             progress=progress,
             cancel=cancel,
             on_error="skip",
+            **settings,
         )
     console.end(outcomes)

@@ -4,19 +4,26 @@ from typing import Annotated, Any
 
 import typer
 
-from gpuseg import export as exports
 from gpuseg.cli import console
-from gpuseg.cli.options import Axes, Backend, GpuMemory, Quiet, checked
+from gpuseg.cli.options import (
+    Axes,
+    AxisOrder,
+    Backend,
+    Cutout,
+    Dtype,
+    ExportRange,
+    Format,
+    GpuMemory,
+    InternalPath,
+    Output,
+    Quiet,
+    Renormalise,
+    ResultRange,
+    checked,
+    export_settings,
+)
 from gpuseg.errors import InputError
 from gpuseg.export import DEFAULT_NAME
-
-
-def _output(value: str) -> str:
-    from gpuseg.io import image_format
-
-    exports.check_template(value)
-    image_format(value)
-    return value
 
 
 def _numbers(text: str, kind: type[int] | type[float], counts: tuple[int, ...] = ()) -> list[Any]:
@@ -59,16 +66,6 @@ def _text(name: str, metavar: str, check: Any, text: str) -> Any:
 Images = Annotated[
     list[str], typer.Argument(metavar="PROBABILITIES", help="Probability maps; also file.h5/dataset.")
 ]
-Out = Annotated[
-    str,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="LABELS",
-        callback=checked(_output),
-        help="Files to write; the suffix is the format.",
-    ),
-]
 MethodName = Annotated[
     str, typer.Option(metavar="NAME", help="simple: one threshold; hysteresis: a low and a high one.")
 ]
@@ -110,7 +107,7 @@ TileSize = Annotated[
 
 def segment(
     images: Images,
-    output: Out = DEFAULT_NAME,
+    output: Output = DEFAULT_NAME,
     method: MethodName = "simple",
     channel: Channel = None,
     core_channel: CoreChannel = None,
@@ -128,6 +125,14 @@ def segment(
     compat: Compat = None,
     value_range: ValueRange = None,
     tile: TileSize = None,
+    format: Format = None,
+    cutout: Cutout = None,
+    renormalise: Renormalise = None,
+    dtype: Dtype = None,
+    axis_order: AxisOrder = None,
+    internal_path: InternalPath = None,
+    result_range: ResultRange = None,
+    export_range: ExportRange = None,
     axes: Axes = None,
     backend: Backend = "auto",
     gpu_memory: GpuMemory = None,
@@ -138,15 +143,19 @@ def segment(
     from gpuseg.objects.settings import Settings
 
     settings: dict[str, Any] = dict(method=method, channel=channel, core_channel=core_channel)
-    settings |= dict(classes=() if classes is None else _classes(classes), sigma=_sigma(sigma))
-    settings |= dict(threshold=threshold, low=low, high=high, keep_apart=keep_apart, split=split)
-    settings |= dict(min_size=min_size, max_size=max_size, connectivity=connectivity)
-    settings |= dict(drop_border=drop_border, compat=compat)
+    settings |= dict(classes=() if classes is None else _classes(classes), sigma=_sigma(sigma), compat=compat)
+    settings |= dict(threshold=threshold, low=low, high=high, split=split, connectivity=connectivity)
+    settings |= dict(min_size=min_size, max_size=max_size, drop_border=drop_border, keep_apart=keep_apart)
     checked(lambda given: Settings.of(**given))(settings)
+    settings |= export_settings(
+        *(output, format, cutout, renormalise, dtype, axis_order),
+        internal_path=internal_path,
+        result_range=result_range,
+        export_range=export_range,
+    )
     with console.telling(quiet), console.stoppable() as cancel, console.progress(quiet) as progress:
         outcomes = api.segment(
             images,
-            output=output,
             axes=axes,
             range=None if value_range is None else _range(value_range),
             backend=backend,

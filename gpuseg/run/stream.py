@@ -5,10 +5,11 @@ the image.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
 from threading import Event, Semaphore
 from typing import Any
@@ -19,24 +20,22 @@ from numpy.typing import NDArray
 from gpuseg.axes import SPACE, reorder, sizes
 from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import Cancelled, InputError
-from gpuseg.export import RESULTS, Source
+from gpuseg.export import RESULTS, Sink, Source
+from gpuseg.export.target import common
 from gpuseg.features.tiled import Make, TileRunner
-from gpuseg.io.base import Image, ImageWriter
+from gpuseg.io.base import Image
 from gpuseg.model import PixelModel
-from gpuseg.tiles import Region, Tile, tile_size, tiles
+from gpuseg.tiles import Region, Tile, grown, tile_size, tiles
 
 Progress = Callable[[int, int], None]  # (tiles done, tiles in all)
 
 
 @dataclass(frozen=True, slots=True)
-class Sink:
-    """Where one result goes: an open writer, the axes of its file, and the last change of values."""
+class Tap:
+    """What else is made of every tile, whatever sinks want of it, and kept instead of written."""
 
-    result: str
-    writer: ImageWriter
-    axes: str
-    change: Callable[[NDArray[Any]], NDArray[Any]]
-    scaled: np.dtype[Any] | None = None  # integers that 0..1 is stretched over
+    make: Make  # of the probabilities of a tile
+    put: Callable[[Region, Array, Backend], None]  # in the order of tiles, on the backend or on the host
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +51,39 @@ def stream(
     sinks: Sequence[Sink],
     *,
     labels: Callable[[int, Region], NDArray[Any]] | None = None,
+    times: Iterable[int] | None = None,
+    tap: Tap | None = None,
+    block: Sequence[int] | None = None,
     progress: Progress | None = None,
     cancel: Event | None = None,
 ) -> None:
-    """Predict `image` and fill every sink, from a single pass over its tiles.
+    """Predict `image` and fill every sink, from a single pass over the tiles of which any is wanted.
 
     Tiles go to the backends in turn, results to the sinks in the order of tiles. labels: what users
-    painted, (z, y, x) of a time point and region. Raises Cancelled within one tile of `cancel` being set,
-    InputError where pixels are NaN or infinite.
+    painted, (z, y, x) of a time point and region. times: by default all. block: the largest tile along z, y,
+    x. Raises Cancelled within one tile of `cancel` being set, InputError where pixels are NaN or infinite.
     """
-    needs = {RESULTS[s.result].source for s in sinks}
+    needs: set[Source] = {RESULTS[s.result].source for s in sinks}
+    if tap is not None:
+        needs.add("proba")
     computed = [s for s in sinks if RESULTS[s.result].source != "labels"]
-    makes = [maker(s) for s in computed]
-    work = list(plan(backends[0], image, model, needs))
+    makes = [maker(s) for s in computed] + ([tap.make] if tap else [])
+    of = wanted(image, sinks, times, everywhere=tap is not None)
+    work = list(plan(backends[0], image, model, needs, of, block))
     values = np.array([c.value for c in model.classes])
     values = values.astype(np.min_scalar_type(values.max(initial=0)))
 
     def write(item: _Work, made: Sequence[Array], b: Backend) -> None:
+        if tap is not None:
+            *made, tapped = made
+            tap.put(item.tile.core, tapped, b)
         for sink, answer in zip(computed, made, strict=True):
             tile = b.to_numpy(answer)
-            put(sink, item, values[tile] if sink.result == "segmentation" else tile)
-        painted = None if labels is None else labels(item.t, item.tile.core)[..., None]
-        for sink in (s for s in sinks if s not in computed):
-            put(sink, item, painted)
+            sink.put(item.t, item.tile.core, values[tile] if sink.result == "segmentation" else tile)
+        if labels is not None:
+            painted = labels(item.t, item.tile.core)[..., None]
+            for sink in (s for s in sinks if s not in computed):
+                sink.put(item.t, item.tile.core, painted)
         room.release()
 
     with ExitStack() as threads:
@@ -143,8 +152,30 @@ class _Lane:
         return self._runner.run(pixels, uploaded, item.tile.inside)
 
 
-def plan(b: Backend, image: Image, model: PixelModel, needs: set[Source]) -> Iterator[_Work]:
-    """The tiles of all time points; their size follows from what a pixel costs in memory."""
+def wanted(
+    image: Image, sinks: Sequence[Sink], times: Iterable[int] | None, *, everywhere: bool
+) -> tuple[list[int], Region]:
+    """Time points of which anything is wanted, and the box around all that is wanted of each."""
+    n = sizes(image.axes, image.shape)
+    every = range(n["t"]) if times is None else times
+    if everywhere:
+        return list(every), tuple(slice(0, n[a]) for a in SPACE)
+    return [t for t in every if any(s.wants(t) for s in sinks)], reduce(_around, (s.space for s in sinks))
+
+
+def plan(
+    b: Backend,
+    image: Image,
+    model: PixelModel,
+    needs: set[Source],
+    of: tuple[Sequence[int], Region],
+    block: Sequence[int] | None = None,
+) -> Iterator[_Work]:
+    """The tiles of these time points and this box.
+
+    Their size follows from what a pixel costs in memory, and is no larger than a block.
+    """
+    times, box = of
     n = sizes(image.axes, image.shape)
     floats = n["c"] + len(model.classes) * ("proba" in needs)
     if "planes" in needs:
@@ -152,8 +183,16 @@ def plan(b: Backend, image: Image, model: PixelModel, needs: set[Source]) -> Ite
     shape = [n[a] for a in SPACE]
     halo = model.selection.halo(n["z"])
     size = tile_size(shape, halo, b.room(floats))
-    for t in range(n["t"]):
-        yield from (_Work(t, tile) for tile in tiles(shape, size, halo))
+    if block is not None:
+        size = tuple(map(min, size, block))
+    parts = [part for tile in tiles(shape, size, halo) if (part := common(tile.core, box)) is not None]
+    for t in times:
+        yield from (_Work(t, Tile(part, grown(part, halo, shape))) for part in parts)
+
+
+def _around(one: Region, other: Region) -> Region:
+    """The smallest box that holds two."""
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
 
 
 def read_pixels(image: Image, t: int, region: Region) -> NDArray[Any]:
@@ -195,9 +234,3 @@ def maker(sink: Sink) -> Make:
         return made if sink.scaled is None else b.integers(made, sink.scaled)
 
     return make
-
-
-def put(sink: Sink, item: _Work, made: Any) -> None:
-    """Write a result of a tile, (z, y, x, n), where it belongs."""
-    region = _place(sink.axes, item.t, item.tile.core)
-    sink.writer.write(region, reorder(sink.change(made)[None], "tzyxc", sink.axes))

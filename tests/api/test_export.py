@@ -21,12 +21,35 @@ def test_results_have_the_names_ilastik_gives_them():
         "Uncertainty",
         "Features",
         "Labels",
+        "Object Predictions",
+        "Object Probabilities",
+        "Object Uncertainty",
+        "Object Identities",
+        "Blockwise Object Predictions",
+        "Blockwise Object Probabilities",
     ]
 
 
-@pytest.mark.parametrize("word", ["segmentation", "Simple Segmentation", "simple segmentation"])
-def test_a_result_is_found_by_our_word_and_by_ilastiks(word):
-    assert export.find(word) == "segmentation"
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("segmentation", "segmentation"),
+        ("Simple Segmentation", "segmentation"),
+        ("simple_segmentation", "segmentation"),
+        ("SIMPLE-SEGMENTATION", "segmentation"),
+        ("Pixel Probabilities", "probabilities"),
+        ("object-predictions", "object predictions"),
+        ("Blockwise_Object Probabilities", "blockwise object probabilities"),
+    ],
+)
+def test_a_result_is_found_by_our_word_and_by_ilastiks(word, key):
+    assert export.find(word) == key
+
+
+def test_predict_refuses_results_of_objects_and_says_which_verb_makes_them():
+    with pytest.raises(InputError, match=r"'object identities' is a result of objects.*\n.*gpuseg classify"):
+        export.find_pixel_result("Object Identities")
+    assert export.find_pixel_result("Pixel Probabilities") == "probabilities"
 
 
 def test_an_unknown_result_is_refused_with_the_known_ones():
@@ -60,9 +83,11 @@ def test_scaling_to_integers_rounds_half_to_even_and_fills_the_range():
     assert CPU.integers(np.ones(1, np.float32), "uint16").tolist() == [65535]
 
 
-def test_only_unsigned_integers_of_8_and_16_bits_can_be_scaled_to():
-    with pytest.raises(InputError, match=r"unknown type 'float64'\n.*uint8, uint16"):
-        export.check_dtype("float64")
+def test_a_type_that_images_cannot_have_is_refused_with_those_they_can():
+    with pytest.raises(InputError, match=r"unknown type 'float16'\n.*uint8, uint16.*float64"):
+        export.check_dtype("float16")
+    assert len(export.DTYPES) == 10
+    assert [export.check_dtype(d) for d in export.DTYPES] == [np.dtype(d).name for d in export.DTYPES]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +125,7 @@ def test_placeholders_are_filled_in():
     assert name == "in/cells-raw_Simple Segmentation.h5"
 
 
-@pytest.mark.parametrize("name", ["out/{nick}.h5", "{", "{roi}_{nickname}.h5"])
+@pytest.mark.parametrize("name", ["out/{nick}.h5", "{", "{w_start}_{nickname}.h5"])
 def test_an_unknown_placeholder_is_refused(name):
     with pytest.raises(InputError, match=r"unknown placeholder \{"):
         export.check_template(name)

@@ -16,7 +16,7 @@ from gpuseg.errors import Cancelled, FileError, InputError, ModelError, ModelMis
 from gpuseg.export import RESULTS
 from gpuseg.io import Output, create_image, open_image
 
-COMPUTED = [r for r in RESULTS if r != "labels"]
+COMPUTED = [key for key, row in RESULTS.items() if row.source in ("proba", "planes")]
 
 
 def read(path):
@@ -227,20 +227,99 @@ def test_a_disk_that_fails_stops_the_run(tmp_path, small_image, small_model, mon
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "b.npy"]
 
 
-def test_collisions_are_refused_before_anything_is_read(tmp_path, small_model):
-    with pytest.raises(InputError, match="would overwrite"):
+@pytest.fixture
+def stacks(tmp_path, small_image):
+    """Two images of 3 slices with the same name."""
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", small_image((3, 30, 40)))
+    return [tmp_path / "a/x.npy", tmp_path / "b/x.npy"]
+
+
+SEQUENCE = {"format": "png sequence", "export": ["segmentation"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("{nickname}.h5", {}),
+        ("{nickname}_{x_stop}_{roi}.h5", {}),
+        ("{nickname}_{slice_index}.png", SEQUENCE),
+    ],
+    ids=["file", "places", "sequence"],
+)
+def test_collisions_are_refused_before_anything_is_computed(tmp_path, stacks, small_model, name, options):
+    with pytest.raises(InputError, match=r"of .*b/x.npy would overwrite the .* of .*a/x.npy"):
+        api.predict(small_model("zyx"), stacks, output=f"{tmp_path}/{name}", **options)
+    assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["x.npy", "x.npy"]
+
+
+def test_a_slice_of_a_sequence_must_not_replace_an_input(tmp_path, small_image, small_model):
+    from PIL import Image
+
+    Image.fromarray(small_image((30, 40))).save(tmp_path / "a_0001.png")
+    np.save(tmp_path / "a.npy", small_image((3, 30, 40)))
+    inputs = [tmp_path / "a.npy", tmp_path / "a_0001.png"]
+    with pytest.raises(InputError, match=r"segmentation of .*a\.npy would overwrite the input .*a_0001\.png"):
         api.predict(
-            small_model(),
-            [f"{tmp_path}/a/x.tif", f"{tmp_path}/b/x.tif"],
-            output=f"{tmp_path}/{{nickname}}.h5",
+            *(small_model("zyx"), inputs),
+            output="{dataset_dir}/{nickname}_{slice_index}.png",
+            on_error="skip",
+            **SEQUENCE,
         )
 
 
 def test_a_coloured_twin_must_not_replace_an_input(tmp_path, small_image, small_model):
+    from PIL import Image
+
+    Image.fromarray(small_image((30, 40))).save(tmp_path / "seg_colors.png")
     with pytest.raises(InputError, match=r"would overwrite the input .*seg_colors\.png"):
         api.predict(
             small_model(), f"{tmp_path}/seg_colors.png", export=["segmentation"], output=f"{tmp_path}/seg.png"
         )
+
+
+def test_a_sequence_has_a_file_for_each_slice_and_each_has_its_coloured_twin(tmp_path, stacks, small_model):
+    whole = api.predict(small_model("zyx"), stacks[0], export=["segmentation"], output=f"{tmp_path}/o.npy")
+    (outcome,) = api.predict(small_model("zyx"), stacks[0], **SEQUENCE)
+    assert [Path(p).name for p in outcome.outputs] == [
+        f"x_Simple Segmentation_{i:04}{twin}.png" for twin in ("", "_colors") for i in range(3)
+    ]
+    found = np.stack([read(p)[0] for p in outcome.outputs[:3]])
+    np.testing.assert_array_equal(found, read(whole[0].outputs[0])[0])
+    assert read(outcome.outputs[3])[0].shape == (30, 40, 3)
+
+
+def test_all_settings_together(tmp_path, cells, small_model):
+    plain = read(api.predict(small_model(), cells)[0].outputs[0])[0]
+    (outcome,) = api.predict(
+        *(small_model(), cells),
+        output=f"{tmp_path}/{{nickname}}_{{y_start}}.tif",
+        format="numpy",
+        cutout="y:7:,c:1:,x::9",
+        renormalise=(0, 1, 0, 1000),
+        dtype="int16",
+        axis_order="zxy",
+    )
+    assert outcome.outputs == (f"{tmp_path}/cells_7.npy",)
+    part = plain[7:, :9, 1].T[None]
+    np.testing.assert_array_equal(np.load(outcome.outputs[0]), np.rint(part * np.float32(1000)).astype("i2"))
+    assert np.load(outcome.outputs[0]).dtype == np.int16
+
+
+def test_what_a_type_loses_is_warned_of_once_for_each_result(cells, small_model, caplog):
+    api.predict(small_model(), cells, export=["features", "uncertainty", "segmentation"], dtype="int8")
+    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert sum("Features.h5: " in w and "lost their fraction" in w for w in warned) == 1
+    assert sum("Features.h5: " in w and "beyond -128 to 127" in w for w in warned) == 1
+    assert sum("Uncertainty.h5: " in w for w in warned) <= 1
+    assert not any("Segmentation" in w for w in warned)
+
+
+def test_a_disk_too_small_for_all_but_the_cutout_is_enough(cells, small_model, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Disk(10_000))
+    (outcome,) = api.predict(small_model(), cells, cutout={"y": (0, 10)})
+    assert read(outcome.outputs[0])[0].shape == (10, 50, 2)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +328,17 @@ def test_a_coloured_twin_must_not_replace_an_input(tmp_path, small_image, small_
         ({"export": []}, "nothing to export"),
         ({"export": ["everything"]}, "unknown export 'everything'"),
         ({"output": "x.docx"}, "no image format has the suffix '.docx'"),
-        ({"output": "{roi}.h5"}, r"unknown placeholder \{roi\}"),
-        ({"dtype": "int8"}, "unknown type 'int8'"),
-        ({"dtype": "uint8", "export": ["segmentation"]}, "'uint8' changes nothing in segmentation"),
+        ({"export": ["object predictions"]}, "'object predictions' is a result of objects"),
+        ({"output": "{rio}.h5"}, r"unknown placeholder \{rio\}"),
+        ({"output": "{slice_index}.h5"}, r"\{slice_index\} numbers the files of a sequence"),
+        ({"output": "a.png", "format": "png sequence"}, "nothing in the name tells them apart"),
+        ({"format": "docx"}, "no format is called 'docx'"),
+        ({"format": "bmp"}, "BMP holds uint8"),
+        ({"dtype": "int7"}, "unknown type 'int7'"),
+        ({"cutout": "x:3"}, "'x:3' is not AXIS:START:STOP"),
+        ({"cutout": "x:90:"}, r"cells\.npy: cutout x:90: leaves nothing of x 0 to 50"),
+        ({"renormalise": "0,1"}, "four numbers are needed"),
+        ({"axis_order": "yx"}, "axis order 'yx' has no c, of which probabilities have 2"),
         ({"export": ["labels"]}, "labels cannot be exported from a .gpuseg model"),
         ({"backend": "abacus"}, "unknown backend 'abacus'"),
     ],

@@ -76,6 +76,34 @@ def test_tiles_change_nothing(tmp_path, maps, how):
     np.testing.assert_array_equal(whole, tiled)
 
 
+@pytest.mark.parametrize("tile", [None, (1, 16, 23)])
+def test_a_cutout_has_the_objects_of_the_whole_image(tmp_path, maps, tile):
+    path, _ = maps
+    whole = read(api.segment(path, channel=1, backend="cpu")[0].outputs[0])[0]
+    (outcome,) = api.segment(
+        *(path,),
+        output=f"{tmp_path}/{{nickname}}_{{roi}}.tif",
+        cutout="y:11:52,x:5:66",
+        dtype="uint8",
+        axis_order="xy",
+        channel=1,
+        tile=tile,
+        backend="cpu",
+    )
+    assert outcome.outputs == (f"{tmp_path}/a_Probabilities_y11-52_x5-66_c0-1.tif",)
+    labels, image = read(outcome.outputs[0])
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels if image.axes == "xy" else labels.T, whole[11:52, 5:66, 0].T)
+
+
+def test_labels_can_be_a_sequence_of_pictures(tmp_path):
+    path = store(tmp_path / "a.h5", blobs((3, 40, 50)), "zyx")
+    (outcome,) = api.segment(path, format="multipage tiff sequence", output=f"{tmp_path}/o_{{slice_index}}")
+    assert [Path(p).name for p in outcome.outputs] == ["o_0000.tiff", "o_0001.tiff", "o_0002.tiff"]
+    expected = segment(read(path)[0], axes="zyx", backend="cpu").labels
+    np.testing.assert_array_equal(np.stack([read(p)[0] for p in outcome.outputs]), expected)
+
+
 def test_an_image_larger_than_memory_goes_in_tiles(tmp_path, maps, monkeypatch):
     path, proba = maps
     steps = []
@@ -189,7 +217,7 @@ def test_a_png_numbers_up_to_65535_objects(tmp_path, maps):
     many[::2, ::2] = 1
     np.save(tmp_path / "many.npy", many)
     how = {"sigma": 0, "min_size": 1, "backend": "cpu"}
-    with pytest.raises(InputError, match="more than 65535 objects, uint16 cannot number them"):
+    with pytest.raises(InputError, match=r"m\.png: label \d+ is among .* uint16 holds no label above 65535"):
         api.segment(tmp_path / "many.npy", output=f"{tmp_path}/m.png", **how)
     assert not (tmp_path / "m.png").exists()
 
@@ -219,7 +247,7 @@ def test_nothing_is_computed_if_results_would_overwrite_each_other(tmp_path, map
     with pytest.raises(InputError, match="would overwrite the input"):
         api.segment(path, output=str(path), backend="cpu")
     np.save(tmp_path / "b.npy", blobs((30, 40)))
-    with pytest.raises(InputError, match="would overwrite the labels of"):
+    with pytest.raises(InputError, match="would overwrite the object identities of"):
         api.segment([path, tmp_path / "b.npy"], output=f"{tmp_path}/o.h5", backend="cpu")
 
 
@@ -244,7 +272,10 @@ def test_a_cancelled_image_leaves_nothing(maps, tile):
     ("how", "told"),
     [
         ({"channel": 4}, "channel 4 of an image with 2 channels"),
-        ({"output": "{roi}.h5"}, "unknown placeholder {roi}"),
+        ({"output": "{rio}.h5"}, "unknown placeholder {rio}"),
+        ({"format": "docx"}, "no format is called 'docx'"),
+        ({"axis_order": "yyx"}, "axis order 'yyx'"),
+        ({"cutout": {"t": (1, None)}}, "cutout t:1: leaves nothing of t 0 to 1"),
         ({"tile": (1, 0, 4)}, "tile .1, 0, 4.: three numbers of pixels from 1"),
         ({"tile": 16}, "tile 16: several numbers"),
         ({"tile": (1, 2.5, 4)}, "tile 2.5: a whole number"),

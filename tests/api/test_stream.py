@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from gpuseg import export
-from gpuseg.axes import reorder
+from gpuseg.axes import Voxel, reorder, sizes
 from gpuseg.backends import cpu, get_backend, get_backends
 from gpuseg.errors import Cancelled, InputError, ResourceError
+from gpuseg.export import ExportSettings, Made, Sink
 from gpuseg.features.stack import feature_stack, probabilities
 from gpuseg.io import open_image
 from gpuseg.run import stream as module
-from gpuseg.run.stream import Sink, stream
+from gpuseg.run.stream import Tap, stream
 
 CPU = get_backend("cpu")
 
@@ -29,7 +30,18 @@ class Memory:
         self.calls += 1
 
 
-def run(tmp_path, monkeypatch, model, array, axes, results, *, pixels, on=(CPU,), **options):
+def sink_of(image, result, channels, writer=None, **asked):
+    """An open sink that writes channels last, into memory unless there is a writer."""
+    order = image.axes.replace("c", "") + "c"
+    dtype = "u1" if export.RESULTS[result].kind == "labels" else "f4"
+    target = ExportSettings.of(axis_order=order, **asked).target(
+        *(image.path, image.axes, sizes(image.axes, image.shape), Voxel()),
+        Made(result, np.dtype(dtype), channels),
+    )
+    return Sink(target, writer or Memory(target.output.shape, target.output.dtype))
+
+
+def run(tmp_path, monkeypatch, model, array, axes, results, *, pixels, on=(CPU,), cutout=None, **options):
     """Results of `stream` on an .npy, with tiles of at most `pixels`; each written exactly once."""
     monkeypatch.setattr(cpu, "TILE", pixels)
     np.save(tmp_path / "image.npy", array)
@@ -39,11 +51,9 @@ def run(tmp_path, monkeypatch, model, array, axes, results, *, pixels, on=(CPU,)
             "probabilities": len(model.classes),
             "features": model.selection.count(size.get("c", 1), size.get("z", 1)),
         }
-        shape = [size[a] for a in axes if a != "c"]
-        writers = {r: Memory((*shape, width.get(r, 1))) for r in results}
-        out = axes.replace("c", "") + "c"
-        sinks = [Sink(r, w, out, lambda v: v) for r, w in writers.items()]
+        sinks = [sink_of(image, r, width.get(r, 1), cutout=cutout) for r in results]
         stream(on, image, model, sinks, **options)
+    writers = {s.result: s._writer for s in sinks}
     assert all((w.count == 1).all() for w in writers.values())
     return writers
 
@@ -76,6 +86,42 @@ def test_tiled_equals_whole(tmp_path, monkeypatch, axes, shape, in_2d, small_ima
         np.testing.assert_array_equal(pick["probabilities"], proba)
         np.testing.assert_array_equal(pick["segmentation"][..., 0], 1 + proba.argmax(-1))
         np.testing.assert_array_equal(pick["uncertainty"], export.doubt(CPU, proba))
+
+
+def test_a_cutout_is_a_part_of_the_whole_and_nothing_else_is_computed(
+    tmp_path, monkeypatch, small_image, small_model
+):
+    image, steps, counted = small_image((4, 70, 80)), [], []
+
+    def count(done, total):
+        counted.append(total)
+
+    name, model = "probabilities", small_model()
+    whole = run(tmp_path, monkeypatch, model, image, "tyx", [name], pixels=1100)[name]
+    image[0] = image[:, :, 60:] = 255  # beyond the cutout and what it must see: nobody notices
+    part = run(
+        *(tmp_path, monkeypatch, model, image, "tyx", [name]),
+        pixels=1100,
+        cutout="t:1:3,y:30:41,x:5:40,c:1:",
+        progress=lambda *step: steps.append(step),
+    )[name]
+    np.testing.assert_array_equal(part.values, whole.values[1:3, 30:41, 5:40, 1:])
+    assert steps[-1][1] < whole.calls / 2
+    run(*(tmp_path, monkeypatch, model, image, "tyx", [name]), pixels=1100, cutout="t:1:3", progress=count)
+    assert counted[-1] == whole.calls / 2
+
+
+def test_a_tap_sees_every_tile_whatever_is_cut_out(tmp_path, monkeypatch, small_image, small_model):
+    seen = np.zeros((1, 70, 80, 1), np.float32)
+
+    def put(region, made, b):
+        seen[region] = made
+
+    args = (tmp_path, monkeypatch, small_model(), small_image((2, 70, 80)), "tyx", ["probabilities"])
+    whole = run(*args, pixels=1100)["probabilities"].values
+    tap = Tap(lambda b, proba, planes: proba[..., 1:], put)
+    run(*args, pixels=1100, cutout="t:1:2,y:3:40", times=range(1, 2), tap=tap)
+    np.testing.assert_array_equal(seen[0], whole[1, ..., 1:])
 
 
 def test_slices_and_time_points_know_nothing_of_each_other(tmp_path, monkeypatch, small_image, small_model):
@@ -139,9 +185,8 @@ def test_an_error_of_a_writer_ends_the_run(tmp_path, monkeypatch, small_image, s
 
     monkeypatch.setattr(cpu, "TILE", 1100)
     np.save(tmp_path / "image.npy", small_image((64, 64)))
-    sink = Sink("probabilities", Full((1, 1, 1)), "yxc", lambda v: v)
     with open_image(tmp_path / "image.npy") as image, pytest.raises(ResourceError, match="disk full"):
-        stream([CPU], image, small_model(), [sink])
+        stream([CPU], image, small_model(), [sink_of(image, "probabilities", 2, Full((1, 1, 1)))])
 
 
 @pytest.mark.parametrize("dtype", ["bool", "i1", "u8", ">u2", "f2", ">f8", "i8"])

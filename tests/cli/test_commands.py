@@ -8,6 +8,7 @@ import pytest
 from gpuseg import __version__
 from gpuseg.io import open_image
 
+RANGES = ["--pipeline_result_drange=(0,1)", "--export_drange=(0,255)"]
 COMMANDS = ["train", "predict", "info", "segment", "measure", "doctor", "demo"]
 
 
@@ -40,10 +41,23 @@ def test_without_arguments_help_is_shown(gpuseg, command):
         ["predict", "m.gpuseg", "a.png", "--exprt", "labels"],
         ["predict", "m.gpuseg"],
         ["predict", "m.gpuseg", "a.png", "-e", "everything"],
-        ["predict", "m.gpuseg", "a.png", "-o", "{roi}.h5"],
+        ["predict", "m.gpuseg", "a.png", "-e", "object predictions"],
+        ["predict", "m.gpuseg", "a.png", "-o", "{rio}.h5"],
+        ["predict", "m.gpuseg", "a.png", "-o", "{slice_index}.h5"],
         ["predict", "m.gpuseg", "a.png", "-o", "x.docx"],
         ["predict", "m.gpuseg", "a.png", "--axes", "yxy"],
-        ["predict", "m.gpuseg", "a.png", "--dtype", "int8"],
+        ["predict", "m.gpuseg", "a.png", "--dtype", "int7"],
+        ["predict", "m.gpuseg", "a.png", "--format", "docx"],
+        ["predict", "m.gpuseg", "a.png", "--cutout", "x:3"],
+        ["predict", "m.gpuseg", "a.png", "--cutout", "x:5:3"],
+        ["predict", "m.gpuseg", "a.png", "--cutout_subregion", "[(0,0),(1)]"],
+        ["predict", "m.gpuseg", "a.png", "--renormalise", "0,1"],
+        ["predict", "m.gpuseg", "a.png", "--renormalise", "1,0,0,255"],
+        ["predict", "m.gpuseg", "a.png", "--axis-order", "yxy"],
+        ["predict", "m.gpuseg", "a.png", "--export_drange", "(0,255)"],
+        ["predict", "m.gpuseg", "a.png", "--pipeline_result_drange", "(0,1)"],
+        ["predict", "m.gpuseg", "a.png", RANGES[0], "--export_drange=(0,b)"],
+        ["predict", "m.gpuseg", "a.png", "--renormalise=0,1,0,9", *RANGES],
         ["predict", "m.gpuseg", "a.png", "--backend", "cuda:x"],
         ["predict", "m.gpuseg", "a.png", "--gpu-memory", "lots"],
         ["train", "--image", "a.png"],
@@ -138,6 +152,69 @@ def test_ilastiks_spelling_is_understood(gpuseg, here):
     done = gpuseg("predict", "cells.gpuseg", "cells.png", *words, "--input_axes", "yx")
     assert done.exit_code == 0, done.output
     assert read("cells_seg.tif").shape == (60, 80)
+
+
+def test_every_export_option_of_ilastik_is_understood(gpuseg, here):
+    done = gpuseg(
+        *("predict", "cells.gpuseg", "cells.png", "--export_source=Pixel Probabilities"),
+        "--output_format=hdf5",
+        "--output_filename_format={dataset_dir}/{nickname}_x{x_start}",
+        "--output_internal_path=volume/data",
+        "--output_axis_order=cyx",
+        "--export_dtype=uint16",
+        "--pipeline_result_drange=(0.0,1.0)",
+        "--export_drange=(0, 1000)",
+        "--cutout_subregion=[(10, 5), (None, 25)]",
+        "--input_axes=yx",
+    )
+    assert done.exit_code == 0, done.output
+    assert "cells_x5.h5/volume/data: probabilities, 2 x 50 x 20 cyx, uint16" in done.stdout
+    assert gpuseg("predict", "-q", "cells.gpuseg", "cells.png", "-o", "plain.npy").exit_code == 0
+    part = np.load("plain.npy")[10:, 5:25].transpose(2, 0, 1)
+    with open_image("cells_x5.h5/volume/data") as image:
+        assert image.axes == "cyx"
+        np.testing.assert_array_equal(image.read(), np.rint(part * np.float32(1000)).astype("u2"))
+
+
+def test_the_command_writes_the_bytes_that_python_writes(gpuseg, here):
+    from gpuseg import api
+
+    done = gpuseg(
+        *("predict", "cells.gpuseg", "cells.png", "-o", "cli.h5", "--cutout", "y:10:,x:5:25,c:1:2"),
+        *("--renormalise", "0,1,-100,100", "--dtype", "int8", "--axis-order", "zyx", "--format", "hdf5"),
+    )
+    assert done.exit_code == 0, done.output
+    api.predict(
+        *("cells.gpuseg", "cells.png"),
+        output="python.h5",
+        format="hdf5",
+        cutout={"y": (10, None), "x": (5, 25), "c": (1, 2)},
+        renormalise=(0, 1, -100, 100),
+        dtype="int8",
+        axis_order="zyx",
+    )
+    assert (here / "cli.h5").read_bytes() == (here / "python.h5").read_bytes()
+    assert read("cli.h5").shape == (1, 50, 20)
+
+
+def test_what_was_clipped_or_lost_is_told_as_a_warning(gpuseg, here):
+    words = ["-e", "features", "-o", "{nickname}.npy", "--dtype", "int8", "--cutout", "x:70:90"]
+    done = gpuseg("predict", "cells.gpuseg", "cells.png", *words)
+    assert done.exit_code == 0
+    warned = [line for line in done.stderr.splitlines() if line.startswith("Warning: cells.npy: ")]
+    assert len(warned) == 3
+    assert "x:70:90 is x:70:80 here" in warned[0]
+    assert gpuseg("predict", "-q", "cells.gpuseg", "cells.png", *words).output == ""
+
+
+def test_a_sequence_is_a_file_for_each_slice(gpuseg, here):
+    done = gpuseg(
+        *("predict", "cells.gpuseg", "cells.png", "--format", "png sequence", "--dtype", "uint8"),
+        *("-o", "out_{slice_index}.png", "--axis-order", "cyx"),
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in here.glob("out_*")) == ["out_0000.png", "out_0001.png"]
+    assert "out_{slice_index}.png: probabilities, 2 x 60 x 80 cyx, uint8" in done.stdout
 
 
 def test_quiet_prints_errors_only(gpuseg, here):

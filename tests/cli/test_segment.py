@@ -80,7 +80,13 @@ def test_options_are_those_of_the_function(gpuseg, maps, options, how):
         "--keep-apart",
         "--channel 0 --classes 0,1",
         "-o labels.docx",
-        "-o {roi}.h5",
+        "-o {rio}.h5",
+        "--format docx",
+        "--dtype int7",
+        "--cutout x",
+        "--axis-order yz",
+        "--renormalise 0",
+        "--export_drange (0,255)",
         "--compat cellprofiler",
     ],
 )
@@ -89,6 +95,28 @@ def test_wrong_usage_is_exit_code_2(gpuseg, maps, options):
     assert done.exit_code == 2, done.output
     assert "Usage" in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_labels_are_exported_as_asked(gpuseg, maps):
+    done = gpuseg(
+        *("segment", "proba.npy", "--channel", 1, "-o", "o_{y_stop}", "--format", "numpy", "-q"),
+        *("--cutout", "y:5:25", "--dtype", "uint8", "--axis-order", "cxy", "--backend", "cpu"),
+    )
+    assert (done.exit_code, done.output) == (0, "")
+    expected = segment(maps, channel=1, backend="cpu").labels[5:25].T[None]
+    np.testing.assert_array_equal(np.load("o_25.npy"), expected)
+    assert np.load("o_25.npy").dtype == np.uint8
+
+
+def test_ilastiks_words_are_understood(gpuseg, maps):
+    words = [
+        "--output_format=hdf5",
+        "--output_internal_path=labels",
+        "--cutout_subregion=[(5,0,0),(25,None,1)]",
+    ]
+    done = gpuseg("segment", "proba.npy", "-o", "o", "--channel", 1, *words, "--backend", "cpu", "-q")
+    assert (done.exit_code, done.output) == (0, "")
+    assert read("o.h5/labels").shape == (20, 40, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,26 @@
 """From label files, and the images under them, to one table of objects."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Paths, named
+from gpuseg.backends import get_backend
 from gpuseg.errors import Cancelled, InputError
 from gpuseg.io import Image, open_image
 from gpuseg.objects import measure as objects
 from gpuseg.objects.choice import NOT_LOCATION, choose
-from gpuseg.objects.pixels import Pixels, beneath, pair
-from gpuseg.tables import check_path, write_table
+from gpuseg.objects.pixels import Pixels, beneath, numbered, pair
+from gpuseg.tables import Cutouts, CutoutSource, check_path, join_tables, write_table
+from gpuseg.tiles import Region
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +56,9 @@ def measure(
     raw: Paths | None = None,
     probabilities: Paths | None = None,
     output: str | Path | None = None,
+    images: bool = False,
+    image_margin: int = 0,
+    whole_image: bool = False,
     axes: str | None = None,
     raw_axes: str | None = None,
     progress: Progress | None = None,
@@ -60,7 +68,9 @@ def measure(
 ) -> "pd.DataFrame":
     """Measure the objects of label files: one table, with a column `image` where there are several files.
 
-    raw, probabilities: as many files as labels, in their order. output: .csv, .h5 or .parquet to write.
+    raw, probabilities: as many files as labels, in their order. output: .csv, .h5, .parquet or .h5ad.
+    images: put a picture of each object into the .h5 file, and so many pixels around it; whole_image: the raw
+    image at full size once, not a picture of each object.
     cancel: set it to stop between two parts, with Cancelled; nothing is written then.
     on_error: "skip" logs the error of a file and goes on; `table.attrs["failed"]` names the files.
     how: features, classes, kind, margin, spacing, unit, block, backend, as for `gpuseg.measure`, which
@@ -69,9 +79,10 @@ def measure(
         table = measure("labels.h5", raw="cells.h5", output="cells.csv", features="all")
     """
     files = _together(labels, raw, probabilities, axes, raw_axes)
+    _check_images(files, output, images, image_margin, whole_image)
     if output is not None:
         exports.check_name(str(output))
-        check_path(output)
+        check_path(output, images=images)
         inputs = [path for one in files for path in one.paths]
         exports.check_collisions([(files[0].labels, "table", str(output))], inputs)
     on_error = "stop" if len(files) == 1 else on_error
@@ -82,10 +93,11 @@ def measure(
             tables[one.labels] = _measure_one(one, _telling(one.labels, progress, cancel), how)
     if not tables:
         raise InputError(f"none of {len(files)} label files could be measured")
-    table = _joined(tables, several=len(files) > 1)
+    table = join_tables(tables) if len(files) > 1 else next(iter(tables.values()))
     table.attrs[FAILED] = list(failed)
     if output is not None:
-        write_table(table, output)
+        sources = _sources([f for f in files if f.labels in tables], table, how, cancel)
+        write_table(table, output, Cutouts(sources, image_margin, whole_image) if images else None)
         log.info("%s: %d objects, %d columns", output, len(table), len(table.columns))
     return table
 
@@ -171,12 +183,50 @@ def _telling(name: str, progress: Progress | None, cancel: Event | None) -> Call
     return tell
 
 
-def _joined(tables: "dict[str, pd.DataFrame]", *, several: bool) -> "pd.DataFrame":
-    """All tables below each other; of several images with a first column that names them."""
-    if not several:
-        return next(iter(tables.values()))
-    import pandas as pd
+def _check_images(
+    files: Sequence[_Files], output: str | Path | None, images: bool, margin: int, whole: bool
+) -> None:
+    """Refuse images of objects that could not be written, before anything is measured."""
+    Cutouts((), margin, whole)
+    if images and output is None:
+        raise InputError("images of objects go into a file", hint="name one: output='objects.h5'")
+    if not images and (margin or whole):
+        raise InputError("images of objects are described and not asked for", hint="ask for images too")
+    if whole and files[0].raw is None:
+        raise InputError("there is no raw image to store whole", hint="give the raw image")
 
-    names = [name for name, table in tables.items() for _ in range(len(table))]
-    below = pd.concat(tables.values(), ignore_index=True)
-    return pd.concat([pd.Series(names, name="image", dtype=object), below], axis=1)  # insert() warns of >100
+
+def _sources(
+    files: Sequence[_Files], table: "pd.DataFrame", how: dict[str, Any], cancel: Event | None
+) -> Iterator[CutoutSource]:
+    """What objects are cut out of, each open until the next is asked for."""
+    for one in files:
+        with ExitStack() as stack:
+            image, raw, _ = one.open(stack)
+            labels, under = pair(image, raw, one.axes, one.raw_axes)
+            numbers = _components(labels, how) if how.get("kind") == "components" else None
+            source = CutoutSource.measured(one.labels, table, labels, under, numbers)
+            tell = _telling(one.labels, None, cancel)
+            yield replace(source, labels=_stoppable(source.labels, tell, source.frames))
+
+
+def _components(labels: Pixels, how: dict[str, Any]) -> Callable[[int, Region], NDArray[Any]]:
+    """Connected components by their numbers in the table, of a time point at once."""
+    b = get_backend(how.get("backend", "auto"))
+
+    @lru_cache(maxsize=1)
+    def frame(t: int) -> NDArray[Any]:
+        values, _ = numbered(labels.integers(t, labels.whole))
+        return b.to_numpy(b.components(b.asarray(values))[0])
+
+    return lambda t, region: frame(t)[region]
+
+
+def _stoppable(
+    read: Callable[[int, Region], NDArray[Any]], tell: Callable[[int, int], None], frames: int
+) -> Callable[[int, Region], NDArray[Any]]:
+    def stoppable(t: int, region: Region) -> NDArray[Any]:
+        tell(t, frames)
+        return read(t, region)
+
+    return stoppable

@@ -68,7 +68,7 @@ Output = Annotated[
         "--output",
         metavar="TABLE",
         callback=checked(_output),
-        help="The table to write: .csv, .h5 or .parquet.",
+        help="The table to write: .csv, .h5, .parquet or .h5ad.",
     ),
 ]
 Raw = Annotated[
@@ -130,6 +130,16 @@ Block = Annotated[
     ),
 ]
 
+Images = Annotated[
+    bool, typer.Option("--images", help="Put a picture of each object into the table, which is .h5 then.")
+]
+ImageMargin = Annotated[
+    int, typer.Option("--image-margin", metavar="N", min=0, help="Pixels around an object in its picture.")
+]
+WholeImage = Annotated[
+    bool, typer.Option("--whole-image", help="Store the raw image once, at full size, not with each object.")
+]
+
 
 def measure(
     labels: Labels,
@@ -143,6 +153,9 @@ def measure(
     spacing: Spacing = None,
     unit: Unit = "µm",
     block: Block = None,
+    images: Images = False,
+    image_margin: ImageMargin = 0,
+    whole_image: WholeImage = False,
     axes: Axes = None,
     raw_axes: RawAxes = None,
     backend: Backend = "auto",
@@ -158,6 +171,9 @@ def measure(
             raw=raw,
             probabilities=probabilities,
             output=output,
+            images=images,
+            image_margin=image_margin,
+            whole_image=whole_image,
             axes=axes,
             raw_axes=raw_axes,
             progress=progress,

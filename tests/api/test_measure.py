@@ -2,6 +2,7 @@
 
 from threading import Event
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,16 +58,115 @@ def test_several_files_are_one_table_with_a_column_image(files):
     table = measure(["a.npy", "b.npy"], raw=["a_raw.npy", "b_raw.npy"], output="t.csv")
     assert list(table)[:3] == ["image", "object_id", "timestep"]
     assert table["image"].tolist() == ["a.npy", "a.npy", "b.npy", "b.npy"]
-    assert table["object_id"].tolist() == [0, 1, 0, 1]
+    assert table["object_id"].tolist() == [0, 1, 2, 3]
     for name, part in table.groupby("image"):
-        alone = measure(name, raw=name.replace(".", "_raw."))
-        pd.testing.assert_frame_equal(part.drop(columns="image").reset_index(drop=True), alone)
+        alone = measure(name, raw=name.replace(".", "_raw.")).drop(columns="object_id")
+        pd.testing.assert_frame_equal(part[list(alone)].reset_index(drop=True), alone)
     np.testing.assert_allclose(pd.read_csv("t.csv")["Mean Intensity"], table["Mean Intensity"], 1e-15)
 
 
 def test_several_files_are_joined_without_a_warning(files):
     table = measure(["a.npy", "b.npy"], raw=["a_raw.npy", "b_raw.npy"], features="all")
     assert len(table.columns) > 100  # pandas warns of columns put into so many
+
+
+@pytest.mark.parametrize("names", [("none", "a", "b"), ("a", "none", "b"), ("none", "zero")])
+@pytest.mark.parametrize("suffix", [".csv", ".h5", ".parquet"])
+def test_images_without_objects_give_no_row_and_change_no_type(files, names, suffix):
+    for name in ("none", "zero"):
+        np.save(f"{name}.npy", np.zeros((30, 40), np.uint16))
+    raw = ["a_raw.npy"] * len(names)
+    table = measure([f"{n}.npy" for n in names], raw=raw, output=f"t{suffix}")
+    assert table["image"].tolist() == [f"{n}.npy" for n in names if n in "ab" for _ in range(2)]
+    assert table.dtypes.to_dict() == measure(["a.npy", "b.npy"], raw=["a_raw.npy"] * 2).dtypes.to_dict()
+    found = read(files / f"t{suffix}")
+    assert (list(found), len(found)) == (list(table), len(table))
+
+
+def read(path):
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            return pd.DataFrame({name: file["table"][name] for name in file["table"].dtype.names})
+    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+
+
+def pictures(path):
+    """Of every object: its label image and the raw image under it, or none."""
+    with h5py.File(path) as file:
+        return {
+            int(i): (g["labeling"][:], g["raw"][:] if "raw" in g else None)
+            for i, g in file["images"].items()
+            if i != "raw"
+        }
+
+
+def test_objects_of_all_files_are_cut_out(files):
+    names, raw = ["a.npy", "b.npy"], ["a_raw.npy", "b_raw.npy"]
+    table = measure(names, raw=raw, output="t.h5", images=True, image_margin=2)
+    found = pictures("t.h5")
+    assert sorted(found) == table["object_id"].tolist() == [0, 1, 2, 3]
+    for i, name, label in table[["object_id", "image", "original_oid"]].itertuples(index=False):
+        where = slice(1, 11), slice(1 + 5 * (name == "b.npy"), 14 + 5 * (name == "b.npy"))
+        where = where if label == 4 else (slice(18, 30), slice(23, 40))
+        np.testing.assert_array_equal(found[i][0], np.load(name)[where] == label)
+        np.testing.assert_array_equal(found[i][1], np.load(name.replace(".", "_raw."))[where])
+        assert found[i][1].dtype == np.float32
+
+
+@pytest.mark.parametrize("block", [None, 8])
+def test_objects_are_cut_out_by_the_number_they_have_in_the_table(files, block):
+    movie = np.zeros((2, 30, 40), np.int64)
+    movie[0, 2:5, 2:5], movie[0, 2:9, 20:26], movie[1, 12:17, 2:5] = 2**40, 9, 9
+    np.save("movie.npy", movie)
+    table = measure("movie.npy", axes="tyx", features=[], output="t.h5", images=True, block=block)
+    assert table["original_oid"].tolist() == [9, 2**40, 9]
+    assert {i: one.sum() for i, (one, _) in pictures("t.h5").items()} == {0: 42, 1: 9, 2: 15}
+    assert all(one.all() and raw is None for one, raw in pictures("t.h5").values())
+
+
+def test_components_are_cut_out_one_by_one(files):
+    movie = np.zeros((2, 30, 40), np.uint8)
+    movie[0, 2:5, 2:5], movie[0, 20:29, 1:3], movie[1, 12:17, 2:5], movie[1, 12:17, 5:9] = 1, 1, 1, 2
+    np.save("movie.npy", movie)
+    how = {"axes": "tyx", "features": [], "kind": "components", "output": "t.h5", "images": True}
+    table = measure("movie.npy", image_margin=20, **how)
+    assert len(table) == 4
+    assert {i: one.sum() for i, (one, _) in pictures("t.h5").items()} == dict(
+        enumerate(table["Size in pixels"])
+    )
+    for i, (one, _) in pictures("t.h5").items():
+        assert one[np.nonzero(one)].all()
+        box = table.iloc[i]
+        y, x = (int(box[f"Bounding Box Minimum_{k}"]) for k in (1, 0))
+        first = np.argwhere(one)[0] + (max(0, y - 20), max(0, x - 20))
+        assert movie[(box["timestep"].astype(int), *first)] == box["original_oid"]
+
+
+def test_the_whole_image_may_be_stored_once(files):
+    names, raw = ["a.npy", "b.npy"], ["a_raw.npy", "b_raw.npy"]
+    measure(names, raw=raw, output="t.h5", images=True, whole_image=True)
+    assert all(under is None for _, under in pictures("t.h5").values())
+    with h5py.File("t.h5") as file:
+        np.testing.assert_array_equal(file["images/raw/1"], np.load("b_raw.npy"))
+    measure("a.npy", raw="a_raw.npy", output="u.h5", images=True, whole_image=True)
+    with h5py.File("u.h5") as file:
+        np.testing.assert_array_equal(file["images/raw"], np.load("a_raw.npy"))
+
+
+def test_a_file_that_failed_is_not_cut_out(files):
+    names = ["gone.npy", "a.npy"]
+    table = measure(names, features=[], on_error="skip", output="t.h5", images=True)
+    assert table.attrs["failed"] == ["gone.npy"]
+    assert sorted(pictures("t.h5")) == [0, 1]
+
+
+def test_it_stops_while_objects_are_cut_out(files, monkeypatch):
+    stop = Event()
+    write = api.measure.__globals__["write_table"]
+    monkeypatch.setitem(api.measure.__globals__, "write_table", lambda *a: [stop.set(), write(*a)])
+    with pytest.raises(Cancelled, match=r"a.npy: stopped after 0 of 1 parts"):
+        measure("a.npy", features=[], output="t.h5", images=True, cancel=stop)
+    assert not list(files.glob("t.h5*"))
 
 
 def test_axes_are_as_said(files):
@@ -90,6 +190,12 @@ def test_axes_are_as_said(files):
         ("a.npy", {"output": "t.doc"}, InputError, "no table has the suffix '.doc'"),
         ("a.npy", {"output": "t" * 300 + ".csv"}, InputError, "its name has 304 bytes"),
         ("a.npy", {"features": "mean"}, InputError, "needs intensities"),
+        ("a.npy", {"images": True}, InputError, r"go into a file\n  hint: name one"),
+        ("a.npy", {"images": True, "output": "t.csv"}, InputError, "a .csv table holds no images"),
+        ("a.npy", {"image_margin": 3, "output": "t.h5"}, InputError, "ask for images too"),
+        ("a.npy", {"whole_image": True, "output": "t.h5"}, InputError, "ask for images too"),
+        ("a.npy", {"images": True, "whole_image": True, "output": "t.h5"}, InputError, "no raw image"),
+        ("a.npy", {"images": True, "image_margin": -1, "output": "t.h5"}, InputError, "margin of -1 pixels"),
         ("a.npy", {"raw": "wide.npy"}, ShapeError, r"wide.npy: has 30 \(y\) x 41 \(x\) pixels, a.npy has"),
         (["a.npy", "wide.npy"], {"raw": ["a_raw.npy", "two.npy"]}, InputError, "two.npy"),
     ],

@@ -1,5 +1,10 @@
 """`gpuseg measure`."""
 
+import ast
+import re
+from pathlib import Path
+
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,6 +58,77 @@ def test_every_option_reaches_the_function(gpuseg, here):
     pd.testing.assert_frame_equal(pd.read_csv("t.csv"), expected, rtol=1e-6, check_dtype=False)
 
 
+MANUAL = Path(__file__).parents[3] / "shared/manual/object_classification.md"
+
+
+@pytest.fixture
+def pictured(gpuseg, here):
+    """objects.h5, of the labels 4 and 300, with pictures of both."""
+    done = gpuseg(
+        "measure", "labels.npy", "--raw", "raw.npy", "-o", "objects.h5", "--images", "--backend", "cpu"
+    )
+    assert done.exit_code == 0, done.output
+    return here / "objects.h5"
+
+
+def values_of(code):
+    """What every expression in Python text gives, by its source; statements are run."""
+    names, found = {}, {}
+    for node in ast.parse(code).body:
+        line = ast.unparse(node)
+        if isinstance(node, ast.Expr):
+            found[line] = eval(line, names)
+        else:
+            exec(line, names)
+    return names, found
+
+
+@pytest.mark.skipif(not MANUAL.exists(), reason="the manual of ilastik is not part of the repository")
+def test_the_examples_of_ilastiks_manual_run_as_they_stand(pictured):
+    section = MANUAL.read_text(encoding="utf-8").partition("## HDF5 export format\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 6
+    names, found = values_of("".join(blocks).replace("path/to/data.h5", str(pictured)))
+    with names["data"]:
+        labels, raw = np.load("labels.npy"), np.load("raw.npy")
+        assert list(found["data.keys()"]) == ["images", "table"]
+        assert list(found["data['images'].keys()"]) == ["0", "1"]
+        assert list(found["data['images']['1'].keys()"]) == ["labeling", "raw"]
+        assert found["data['images']['1']['labeling']"].dtype == "|u1"
+        np.testing.assert_array_equal(found["data['images']['1']['labeling'][:]"], labels[20:, 25:] == 300)
+        assert found["data['table'].dtype.names"][:3] == ("object_id", "timestep", "labelimage_oid")
+        means = [raw[labels == i].mean() for i in (4, 300)]
+        np.testing.assert_allclose(found["data['table']['Mean Intensity']"], means, rtol=1e-6)
+        np.testing.assert_allclose(found["data['table']['Mean Intensity'][0]"], means[0], rtol=1e-6)
+
+
+def test_a_table_with_pictures_opens_as_ilastiks_do(pictured):
+    labels, raw = np.load("labels.npy"), np.load("raw.npy")
+    with h5py.File(pictured, "r") as data:
+        assert set(data) == {"images", "table"}
+        assert set(data["images"]) == {"0", "1"}
+        for i, label, region in ((0, 4, np.s_[3:9, 3:12]), (1, 300, np.s_[20:, 25:])):
+            one = data["images"][str(i)]
+            assert set(one) == {"labeling", "raw"}
+            assert (one["labeling"].dtype, one["raw"].dtype) == (np.uint8, raw.dtype)
+            np.testing.assert_array_equal(one["labeling"][:], labels[region] == label)
+            np.testing.assert_array_equal(one["raw"][:], raw[region])
+            assert data["table"]["object_id"][i] == i
+            assert data["table"]["Mean Intensity"][i] == pytest.approx(raw[labels == label].mean())
+            assert data["table"][i]["Size in pixels"] == (labels == label).sum()
+        assert "Mean Intensity" in data["table"].dtype.names
+
+
+def test_margin_and_whole_image_reach_the_file(gpuseg, here):
+    words = ["--images", "--image-margin", "2", "--whole-image", "--backend", "cpu", "-q"]
+    done = gpuseg("measure", "labels.npy", "--raw", "raw.npy", "-o", "t.h5", *words)
+    assert (done.exit_code, done.output) == (0, "")
+    with h5py.File("t.h5", "r") as data:
+        np.testing.assert_array_equal(data["images/raw"], np.load("raw.npy"))
+        assert data["images/0/labeling"].shape == (10, 13)
+        assert list(data["images/0"]) == ["labeling"]
+
+
 def test_components_and_all_are_words(gpuseg, here):
     done = gpuseg("measure", "labels.npy", "-o", "t.csv", "--kind", "components", "--features", "all")
     assert done.exit_code == 0, done.output
@@ -73,6 +149,7 @@ def test_components_and_all_are_words(gpuseg, here):
         ["-o", "t.csv", "--kind", "islands"],
         ["-o", "t.csv", "--axes", "yy"],
         ["-o", "t.csv", "--fetures", "all"],
+        ["-o", "t.h5", "--images", "--image-margin", "-1"],
     ],
     ids=" ".join,
 )
@@ -102,6 +179,8 @@ def test_a_value_that_is_too_small_is_not_called_a_wrong_count(gpuseg, here, wor
     [
         (["none.npy"], "none.npy"),
         (["raw.npy"], "raw.npy: pixels are float32"),
+        (["labels.npy", "--images"], "t.csv: a .csv table holds no images of objects"),
+        (["labels.npy", "--image-margin", "3"], "ask for images too"),
         (["labels.npy", "--features", "meen"], "unknown object feature 'meen'"),
         (["labels.npy", "--raw", "wide.npy"], "wide.npy: has 30 (y) x 41 (x) pixels, labels.npy has"),
     ],

@@ -1,0 +1,1 @@
+"""Objects that people label, and what a forest learns from that."""

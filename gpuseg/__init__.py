@@ -4,6 +4,7 @@
     model = gpuseg.PixelClassifier().fit(image, scribbles)
     objects = gpuseg.segment(model.predict_proba(image), channel=1)
     table = gpuseg.measure(objects, image)
+    classes = gpuseg.ObjectClassifier().fit(table, labels).predict(table)
 
 Names load on first use, so that `import gpuseg` costs nothing and touches no GPU.
 """
@@ -11,9 +12,13 @@ Names load on first use, so that `import gpuseg` costs nothing and touches no GP
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
+    "ObjectClassifier": "gpuseg.object.classifier",
+    "ObjectLabels": "gpuseg.object.labels",
+    "ObjectModel": "gpuseg.model",
+    "Pipeline": "gpuseg.model",
     "PixelClassifier": "gpuseg.pixel",
     "PixelModel": "gpuseg.model",
     "Selection": "gpuseg.features.selection",
@@ -23,6 +28,7 @@ _HOMES = {
     "segment": "gpuseg.objects.segment",
 }
 __all__ = [
+    *("ObjectClassifier", "ObjectLabels", "ObjectModel", "Pipeline"),
     *("PixelClassifier", "PixelModel", "Selection", "Session"),
     *("__version__", "measure", "open_image", "segment"),
 ]

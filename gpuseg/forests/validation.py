@@ -31,6 +31,7 @@ class Validation:
     classes: NDArray[np.int64]
     strokes: NDArray[np.int64]  # (classes,) painted strokes of each class
     folds: int  # forests trained
+    what: str = "stroke"  # was held out as one
 
     @property
     def accuracy(self) -> float:
@@ -44,7 +45,8 @@ class Validation:
         if not lone:
             return ""
         which = f"class {lone[0]} has" if len(lone) == 1 else f"classes {', '.join(lone)} have"
-        return f"{which} a single stroke, which was always learned from and never scored: paint another"
+        more = "paint" if self.what == "stroke" else "label"
+        return f"{which} a single {self.what}, which was always learned from and never scored: {more} another"
 
 
 def strokes(where: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
@@ -90,11 +92,13 @@ def cross_validate(
     trees: int = 100,
     seed: int = 0,
     threads: int | None = None,
+    what: str = "stroke",
 ) -> Validation:
     """Train `folds` times on all strokes but a few, and ask for those.
 
-    groups: the stroke of each row, from `strokes`. A class with fewer strokes than folds is held out in as
-    many folds as it has strokes; with a single one it is never held out, and `notice` says so.
+    groups: the stroke of each row, from `strokes`; or any other `what` that must not be split. A class with
+    fewer strokes than folds is held out in as many folds as it has strokes; with a single one it is never
+    held out, and `notice` says so.
     """
     if folds < 2:
         raise InputError(f"{folds} folds: at least 2 are needed")
@@ -111,7 +115,7 @@ def cross_validate(
         planes = np.ascontiguousarray(rows[held].T)[:, None, None]  # an image of one row
         proba = get_backend("cpu").forest_proba(planes, trained.forest)[0, 0]
         confusion += confusion_matrix(labels[held], proba, classes)
-    return Validation(confusion, classes, counts, len(used))
+    return Validation(confusion, classes, counts, len(used), what)
 
 
 def _by_appearance(groups: NDArray[Any]) -> NDArray[np.intp]:

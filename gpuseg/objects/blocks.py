@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,12 @@ class Tiled:
         return self.backend.to_numpy(labels), count
 
 
+class Steps(Protocol):
+    """Is told of every step."""
+
+    def step(self) -> None: ...
+
+
 class Meter:
     """Counts tiles, and stops where it is told to."""
 
@@ -89,7 +95,7 @@ class Found:
     classes: NDArray[np.int64] | None = None
 
 
-def segment_tiles(tiled: Tiled, write: Write, meter: Meter) -> Found:
+def segment_tiles(tiled: Tiled, write: Write, meter: Steps) -> Found:
     """Label a time point tile by tile, as `thresholds.objects` does in one piece."""
     if tiled.settings.whole:
         from gpuseg.objects.whole import segment_whole_objects

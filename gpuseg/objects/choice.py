@@ -34,6 +34,12 @@ def declared() -> dict[str, ObjectFeature]:
     return dict(sorted(OBJECT_FEATURES.items(), key=lambda item: place(item[1])))
 
 
+def identity(row: ObjectFeature) -> str:
+    """The id of a row of THE TABLE; "" for a function that somebody gave as it is."""
+    name = getattr(row.formula, "__name__", "")
+    return name if OBJECT_FEATURES.get(name) is row else ""
+
+
 def obstacle(row: ObjectFeature, ndim: int, channels: int) -> tuple[str, str]:
     """Why a feature cannot be measured in such an image, and what to do; empty if it can."""
     if ndim not in row.ndims:
@@ -59,7 +65,7 @@ def choose(features: Features, ndim: int, channels: int) -> list[ObjectFeature]:
     own = [_own(f) for f in asked if callable(f) and not _is_declared(f, table)]
     words: dict[str, list[str]] = {}
     for key, row in table.items():
-        for word in {_plain(name) for name in (key, row.title, row.ilastik) if name}:
+        for word in {plain(name) for name in (key, row.title, row.ilastik) if name}:
             words.setdefault(word, []).append(key)
     wanted = {key for f in asked for key in _keys(f, table, words, ndim, channels)}
     return [row for key, row in table.items() if key in wanted] + own
@@ -100,7 +106,7 @@ def _keys(
         if _is_declared(feature, table):
             yield feature.__name__
         return
-    word = _plain(feature)
+    word = plain(feature)
     if word in (ALL, NOT_LOCATION):
         yield from offered(table, ndim, channels, location=word == ALL)
         return
@@ -126,5 +132,6 @@ def offered(table: dict[str, ObjectFeature], ndim: int, channels: int, *, locati
             yield key
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name as it is compared: without case, hyphens and underscores."""
     return " ".join(name.casefold().replace("-", " ").replace("_", " ").split())

@@ -1,27 +1,32 @@
 """From a label image, and the image under it, to a table: one row for each object and time point."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpuseg.axes import SPACE, Voxel
 from gpuseg.backends import get_backend
+from gpuseg.backends.base import Array
 from gpuseg.errors import DeviceMemoryError, InputError
 from gpuseg.io.base import Image
 from gpuseg.objects import measure_blocks
-from gpuseg.objects.choice import NOT_LOCATION, Features, choose
+from gpuseg.objects.choice import NOT_LOCATION, Features, choose, identity
 from gpuseg.objects.columns import (
     OF_CLASSES,
+    SIZE,
     Columns,
     Plan,
     Source,
     always,
     columns,
     empty,
+    heading,
     measured,
     of_classes,
 )
@@ -43,6 +48,8 @@ UNITS = {  # how files write them -> how columns do
     **dict.fromkeys(("nanometer", "nanometre", "nm"), "nm"),
     **dict.fromkeys(("millimeter", "millimetre", "mm"), "mm"),
 }
+ATTRS = "gpuseg"  # entry of a table's `attrs`
+NUMBER = re.compile(r"_\d+$")
 SHARE = 8  # a time point measured whole may need so much more than its labels and intensities take
 
 
@@ -104,14 +111,37 @@ def measure(
         tuple(choose(features, ndim, channels)),
         _names(classes, proba),
         *lengths(spacing, unit, objects, under),
-        _margin(margin),
+        margin_of(margin),
     )
     source = Source(plan, objects, under, proba, _range(probabilities, proba))
     size = _block(block, kind, source)
     frames = [_frame(source, t, kind, size, partial(progress or _nothing, t, n["t"])) for t in range(n["t"])]
     if progress is not None:
         progress(n["t"], n["t"])
-    return _table(frames, lambda: empty(plan, ndim, channels))
+    table = table_of(frames, lambda: empty(plan, ndim, channels))
+    table.attrs[ATTRS] = described(plan, list(table), ndim, channels, margin, spacing)
+    return table
+
+
+def described(
+    plan: Plan, columns: Sequence[str], ndim: int, channels: int, margin: Sequence[int], spacing: Any
+) -> dict[str, Any]:
+    """How a table came about, as JSON has it: what must be the same for another to be like it."""
+    ids = [identity(row) for row in plan.rows]
+    of = {heading(row, ndim, plan.unit): key for row, key in zip(plan.rows, ids, strict=True)}
+    if sizes := [key for row, key in zip(plan.rows, ids, strict=True) if row.title == SIZE]:
+        of[SIZE] = sizes[0]  # in pixels, whatever the unit of others
+    by_column = {c: of[t] for c in columns if (t := c if c in of else NUMBER.sub("", c)) in of}
+    fixed = spacing is not None and not isinstance(spacing, str | Voxel)
+    return {
+        "features": ids,
+        "columns": by_column,
+        "ndim": ndim,
+        "channels": channels,
+        "margin": [int(m) for m in margin],
+        "spacing": list(plan.spacing) if fixed else [],
+        "unit": plan.unit,
+    }
 
 
 def check_kind(kind: str) -> str:
@@ -129,38 +159,48 @@ def _frame(
 ) -> Columns | None:
     """The columns of a time point, None if it has no objects."""
     tick()
-    if block is None:
-        try:
-            return _whole(source, t, kind)
-        except DeviceMemoryError as error:
-            if kind == "components":
-                raise
-            source.plan.backend.release()
-            log.warning("%s; going on in tiles", error.problem)
-            block = _fitting(source)
-    return measure_blocks.frame(source, t, block, tick)
-
-
-def _whole(source: Source, t: int, kind: Kind) -> Columns | None:
-    plan, region = source.plan, source.labels.whole
-    labels, ids = numbered(source.labels.integers(t, region))
+    if block is not None:
+        return measure_blocks.frame(source, t, block, tick)
+    labels, ids = numbered(source.labels.integers(t, source.labels.whole))
     if kind == "components":
-        b, values = plan.backend, plan.backend.asarray(labels)
+        b, values = source.plan.backend, source.plan.backend.asarray(labels)
         labels, count = b.components(values)
         ids = ids[picked(b, labels, count, values) - 1]
+        return _whole(source, t, labels, ids)
+    return at_once(source, t, labels, ids, tick)
+
+
+def at_once(
+    source: Source, t: int, labels: Array, ids: NDArray[Any], tick: Callable[[], None]
+) -> Columns | None:
+    """The columns of a time point in one piece, or in tiles where the device has not enough memory.
+
+    labels: int32 (z, y, x) on the host or the backend, the objects 1 to n; ids: (n,), what `source.labels`
+    has for them.
+    """
+    try:
+        return _whole(source, t, labels, ids)
+    except DeviceMemoryError as error:
+        source.plan.backend.release()
+        log.warning("%s; going on in tiles", error.problem)
+        return measure_blocks.frame(source, t, _fitting(source), tick)
+
+
+def _whole(source: Source, t: int, labels: Array, ids: NDArray[Any]) -> Columns | None:
     if not len(ids):
         return None
-    o = plan.objects(labels, len(ids), source.intensities(t, region))
+    plan = source.plan
+    o = plan.objects(labels, len(ids), source.intensities(t, source.labels.whole))
     o.request(plan.needs(local=False) | plan.needs(local=True))
     found = always(o) + measured(plan, o, plan.rows)
     if source.proba is not None:
-        under = plan.objects(labels, len(ids), source.probabilities(t, region))
+        under = plan.objects(labels, len(ids), source.probabilities(t, source.labels.whole))
         under.request(OF_CLASSES)
         found += of_classes(under, plan.classes)
     return columns(ids, found)
 
 
-def _table(frames: Sequence[Columns | None], nothing: Callable[[], Columns]) -> "pd.DataFrame":
+def table_of(frames: Sequence[Columns | None], nothing: Callable[[], Columns]) -> "pd.DataFrame":
     """All frames below each other; `nothing` gives the columns where no frame has objects."""
     import pandas as pd
 
@@ -251,7 +291,7 @@ def _unit(voxel: Voxel, axes: str) -> str:
     return units.pop()
 
 
-def _margin(margin: Sequence[int]) -> tuple[int, int, int]:
+def margin_of(margin: Sequence[int]) -> tuple[int, int, int]:
     """Margins along z, y, x, from two or three along x, y, z."""
     widths = _numbers(margin)
     if len(widths) not in (2, 3) or not all(w.is_integer() and w >= 0 for w in widths):

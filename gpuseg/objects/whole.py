@@ -4,9 +4,6 @@ Pixels of different clusters never influence each other, where a cluster is all 
 corners; so each is computed in its own box, with nothing else in sight. Clusters within one tile share a box.
 """
 
-import os
-from math import prod
-from tempfile import TemporaryFile, gettempdir
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,8 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import Array
 from gpuseg.errors import ResourceError
 from gpuseg.objects import sizes
-from gpuseg.objects.blocks import Found, Meter, Tiled, Write, pixels
+from gpuseg.objects.blocks import Found, Steps, Tiled, Write, pixels
+from gpuseg.objects.scratch import Scratch
 from gpuseg.objects.thresholds import Seen, objects
 from gpuseg.objects.unions import Seams, Whole, in_image, overlapping
 from gpuseg.tiles import Region, Tile, grown, within
@@ -24,7 +22,7 @@ BYTES = 48  # of memory that a pixel of a box takes: probabilities, labels, queu
 EVERYWHERE = 3  # connectivity of clusters
 
 
-def segment_whole_objects(tiled: Tiled, write: Write, meter: Meter) -> Found:
+def segment_whole_objects(tiled: Tiled, write: Write, meter: Steps) -> Found:
     """Label a time point with `keep_apart` or `split`; provisional labels go to a temporary file."""
     work = _Work(tiled)
     for place, tile in tiled.places():
@@ -41,6 +39,7 @@ def segment_whole_objects(tiled: Tiled, write: Write, meter: Meter) -> Found:
     table, found = work.numbers()
     for _, tile in tiled.places():
         write(tile.core, table[work.labels[tile.core]])
+    work.labels.close()
     return found
 
 
@@ -49,9 +48,7 @@ class _Work:
         self._tiled = tiled
         self.seams = Seams(tiled.shape)
         self._top = -np.inf  # the largest final value, which costs are measured from
-        with TemporaryFile() as file:  # it lives as long as it is mapped
-            _reserve(file, 4 * prod(tiled.shape))
-            self.labels: NDArray[np.int32] = np.memmap(file, np.int32, "r+", shape=tiled.shape)
+        self.labels = Scratch(tiled.shape, np.int32, "provisional labels")
         self._count = 0
         self._firsts: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         self._border: list[NDArray[np.bool_]] = [np.empty(0, np.bool_)]
@@ -118,8 +115,7 @@ class _Work:
         self._border.append(_at_border(labels, count, region, shape))
         if classes is not None:
             self._classes.append(classes)
-        view = self.labels[region]
-        np.copyto(view, labels + np.int32(self._count), where=labels > 0)
+        np.copyto(self.labels.view()[region], labels + np.int32(self._count), where=labels > 0)
         self._count += count
 
     def numbers(self) -> tuple[NDArray[np.int32], Found]:
@@ -132,20 +128,6 @@ class _Work:
         order = found[np.argsort(first[found])]
         classes = np.concatenate(self._classes)[order] if self._tiled.settings.classes else None
         return sizes.numbering(kept, first), Found(len(found), classes)
-
-
-def _reserve(file: Any, size: int) -> None:
-    """Make a file so large; on a disk that is full a mapped one would end the process later."""
-    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
-        file.truncate(size)
-        return
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as e:
-        raise ResourceError(
-            f"{gettempdir()}: {size:,} bytes for provisional labels: {e.strerror}",
-            hint="set TMPDIR to a folder with more room",
-        ) from e
 
 
 def _within_tiles(whole: Whole, tiled: Tiled) -> NDArray[np.bool_]:

@@ -15,7 +15,21 @@ import gpuseg
 from gpuseg.backends import _kernels
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = {".py", ".typed", ".cu", ".cuh", ".yaml", ".png", ".tif", ".json", ".md", ".txt", ".toml", ".npz"}
+SHIPPED = {
+    ".py",
+    ".jinja",
+    ".typed",
+    ".cu",
+    ".cuh",
+    ".yaml",
+    ".png",
+    ".tif",
+    ".json",
+    ".md",
+    ".txt",
+    ".toml",
+    ".npz",
+}
 
 
 @pytest.fixture(scope="module")

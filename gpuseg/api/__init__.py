@@ -9,9 +9,23 @@ What happened is told through `logging` (logger "gpuseg"), how far it is through
 
 from gpuseg.api.about import doctor, info
 from gpuseg.api.batch import Outcome
+from gpuseg.api.classify import Results, classify, run
 from gpuseg.api.measure import measure
 from gpuseg.api.predict import predict
 from gpuseg.api.segment import segment
 from gpuseg.api.train import train
+from gpuseg.api.train_objects import train_objects
 
-__all__ = ["Outcome", "doctor", "info", "measure", "predict", "segment", "train"]
+__all__ = [
+    "Outcome",
+    "Results",
+    "classify",
+    "doctor",
+    "info",
+    "measure",
+    "predict",
+    "run",
+    "segment",
+    "train",
+    "train_objects",
+]

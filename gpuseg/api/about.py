@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gpuseg.errors import GpusegError
 from gpuseg.features.selection import Selection
 from gpuseg.io import image_format, open_image
 from gpuseg.io.faults import size
-from gpuseg.model import PixelModel
+from gpuseg.model import ObjectModel, Pipeline, PixelModel
 
 MOST = 10  # features named of a model
 LIBRARIES = (
@@ -30,7 +31,7 @@ def info(path: str | Path, axes: str | None = None) -> dict[str, Any]:
     """
     suffix = Path(path).suffix.lower()
     if suffix == MODEL:
-        return _model(PixelModel.load(path), str(path))
+        return _models(Pipeline.load(path), str(path))
     return _project(path) if suffix == PROJECT else _image(path, axes)
 
 
@@ -47,6 +48,46 @@ def _image(path: str | Path, axes: str | None) -> dict[str, Any]:
             "type": str(image.dtype),
             "pixel size": voxel,
         }
+
+
+def _models(pipeline: Pipeline, path: str) -> dict[str, Any]:
+    """A file of one classifier as itself, of several stages as all of them."""
+    pixel, s, objects = pipeline.pixel, pipeline.segmentation, pipeline.objects
+    if pixel is not None and s is None and objects is None:
+        return _model(pixel, path)
+    stages: dict[str, Any] = {} if pixel is None else {"pixels": _model(pixel, path)}
+    if s is not None:
+        stages["segmentation"] = {k: str(v) for k, v in s.arguments().items()}
+    if objects is not None:
+        stages["objects"] = _objects(objects)
+    for stage in stages.values():
+        for key in ("kind", "path"):
+            stage.pop(key, None)
+    return {"kind": "pipeline", "path": path, **stages, "hash": pipeline.hash}
+
+
+def _objects(model: ObjectModel) -> dict[str, Any]:
+    how = model.measured
+    training = dict(model.provenance.get("training", {}))
+    if weights := training.pop("importances", None):
+        training["most important"] = _ranked(weights, model.columns)
+    return {
+        "classes": _classes(model),
+        "objects": f"{how.ndim}D, raw channels: {how.channels}" if how.ndim else "of tables",
+        "trees": len(model.forest.roots),
+        "nodes": len(model.forest.feature),
+        "columns": len(model.columns),
+        "features": list(how.used),
+        "lengths in": how.unit or "pixels",
+        "hash": model.hash,
+        "provenance": model.provenance | {"training": training},
+    }
+
+
+def _ranked(weights: Sequence[float], names: Sequence[str]) -> dict[str, str]:
+    """The largest of them."""
+    ranked = sorted(zip(weights, names, strict=True), reverse=True)[:MOST]
+    return {name: f"{weight:.1%}" for weight, name in ranked}
 
 
 def _model(model: PixelModel, path: str) -> dict[str, Any]:
@@ -70,8 +111,7 @@ def _provenance(model: PixelModel) -> dict[str, Any]:
     """What training told; of the importances the largest, by name."""
     training = dict(model.provenance.get("training", {}))
     if weights := training.pop("importances", None):
-        ranked = sorted(zip(weights, model.feature_names, strict=True), reverse=True)[:MOST]
-        training["most important"] = {name: f"{weight:.1%}" for weight, name in ranked}
+        training["most important"] = _ranked(weights, model.feature_names)
     return model.provenance | {"training": training} if training else model.provenance
 
 

@@ -1,7 +1,7 @@
 """Where a model comes from: a `.gpuseg` file, an ilastik project, or memory."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.axes import SPACE
-from gpuseg.errors import FileError, InputError
+from gpuseg.errors import FileError, InputError, ModelError
 from gpuseg.io import locate
-from gpuseg.model import PixelModel
+from gpuseg.model import ObjectModel, Pipeline, PixelModel
+from gpuseg.objects.settings import Settings
 from gpuseg.tiles import Region
 
 if TYPE_CHECKING:
@@ -78,4 +79,33 @@ def open_model(model: str | Path | PixelModel) -> Source:
 
         project = open_project(path)
         return Source(project.pixel_model(), project, (str(path),))
-    return Source(PixelModel.load(path), None, (str(path),))
+    pipeline = Pipeline.load(path)
+    if pipeline.pixel is None:
+        raise ModelError(
+            f"{path}: has no pixel classifier, only one of objects",
+            hint="gpuseg classify applies it to label images or probabilities",
+        )
+    return Source(pipeline.pixel, None, (str(path),))
+
+
+def open_pipeline(
+    model: Any, segmentation: Mapping[str, Any] | None = None
+) -> tuple[Pipeline, tuple[str, ...]]:
+    """The pipeline in a file, or of the model or fitted estimator given; and the files that hold it.
+
+    segmentation: settings that take the place of those of the model.
+    """
+    model, files = getattr(model, "model_", model), tuple[str, ...]()
+    if isinstance(model, str | Path):
+        files = (str(model),)
+        is_project = Path(model).suffix.lower() == PROJECT
+        model = open_model(model).model if is_project else Pipeline.load(model)
+    if isinstance(model, PixelModel):
+        model = Pipeline(pixel=model)
+    elif isinstance(model, ObjectModel):
+        model = Pipeline(objects=model)
+    if not isinstance(model, Pipeline):
+        raise InputError(f"model {model!r}", hint="give a Pipeline, a model, or the path of one")
+    if segmentation is not None:
+        model = replace(model, segmentation=Settings.of(**segmentation))
+    return model, files

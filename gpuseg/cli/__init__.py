@@ -12,11 +12,13 @@ from typer.core import TyperGroup
 from gpuseg import __version__
 from gpuseg.cli import console
 from gpuseg.cli.about import doctor, info
+from gpuseg.cli.classify import classify, run
 from gpuseg.cli.demo import demo
 from gpuseg.cli.measure import measure
 from gpuseg.cli.predict import predict
 from gpuseg.cli.segment import segment
 from gpuseg.cli.train import train
+from gpuseg.cli.train_objects import train_objects
 from gpuseg.errors import GpusegError
 
 __all__ = ["app", "main"]
@@ -24,6 +26,9 @@ __all__ = ["app", "main"]
 ILASTIK = {  # its word for an option of ours
     "export_source": "export",
     "output_filename_format": "output",
+    "output_format": "format",
+    "output_axis_order": "axis-order",
+    "cutout_subregion": "cutout",
     "input_axes": "axes",
     "export_dtype": "dtype",
 }
@@ -57,13 +62,19 @@ for command, example in (
     (predict, 'gpuseg predict cells.gpuseg a.tif b.tif -e segmentation -o "{nickname}_{result_type}.png"'),
     (segment, "gpuseg segment cells_Probabilities.h5 --channel 1 --threshold 0.6 -o labels.h5"),
     (measure, "gpuseg measure labels.h5 --raw cells.h5 -o cells.csv"),
+    (
+        train_objects,
+        "gpuseg train-objects --raw a.tif --labels-image a_labels.tif --object-labels a.csv -o cells.gpuseg",
+    ),
+    (classify, "gpuseg classify cells.gpuseg --raw b.tif --label-image b_labels.tif --table b.csv"),
+    (run, 'gpuseg run cells.gpuseg a.tif b.tif -e "object predictions" -e probabilities --table all.parquet'),
     (info, "gpuseg info cells.gpuseg"),
     (doctor, "gpuseg doctor"),
     (demo, "gpuseg demo -o demo"),
 ):
     app.command(
         epilog=f"Example:\n\n[bold]{example}[/bold]",
-        no_args_is_help=command in (train, predict, segment, measure, info),
+        no_args_is_help=command not in (doctor, demo),
     )(command)
 
 
@@ -79,7 +90,7 @@ def gpuseg(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Pixel classification of microscopy images in the manner of ilastik: paint, train, predict."""
+    """Pixel and object classification of microscopy images in the manner of ilastik."""
 
 
 def main() -> None:

@@ -112,11 +112,13 @@ def report(model: "PixelModel") -> Iterator[str]:
     yield from (f"  {weight:5.1%}  {name}" for weight, name in ranked[:MOST])
 
 
-def confusion_table(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Iterator[str]:
-    """Rows are painted classes, columns what they were taken for."""
-    width = max(len("painted as"), *(len(n) for n in names))
+def confusion_table(
+    names: Sequence[str], counts: Sequence[Sequence[int]], said: str = "painted as"
+) -> Iterator[str]:
+    """Rows are the classes that people gave, columns what was taken for them."""
+    width = max(len(said), *(len(n) for n in names))
     columns = [max(len(n), 7) for n in names]
-    yield f"  {'painted as':<{width}}  taken for " + "  ".join(
+    yield f"  {said:<{width}}  taken for " + "  ".join(
         f"{n:>{w}}" for n, w in zip(names, columns, strict=True)
     )
     for name, row in zip(names, counts, strict=True):

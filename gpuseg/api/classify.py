@@ -1,0 +1,412 @@
+"""From images to classified objects and a table of them: any number of files through one pipeline."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from gpuseg import export as exports
+from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
+from gpuseg.api.findings import Findings, check_names, labels_of
+from gpuseg.api.models import open_pipeline
+from gpuseg.api.objects import Asked, Files, Kind, Opened
+from gpuseg.api.pictures import Kept
+from gpuseg.api.reports import Report, check_report
+from gpuseg.backends import get_backends
+from gpuseg.backends.base import Backend
+from gpuseg.errors import InputError
+from gpuseg.export import RESULTS, ExportSettings, Sink, Target
+from gpuseg.model import Pipeline
+from gpuseg.object.label_files import read_labels
+from gpuseg.object.labels import ObjectLabels, beyond
+from gpuseg.objects.choice import Features
+from gpuseg.objects.settings import several, whole
+from gpuseg.run import crops
+from gpuseg.run.objects import BLOCKWISE, IDENTITIES, PREDICTIONS, Run, classify_columns, paint
+from gpuseg.run.steps import Steps
+from gpuseg.tables import check_path, join_tables, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]  # (image, parts done, parts in all)
+Blockwise = Literal["exact", "ilastik"]
+PathLike = str | Path
+WRITTEN = ("output", "format", "cutout", "renormalise", "dtype", "axis_order")
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What became of every image, in order; and the objects of all of them, if somebody wants a table."""
+
+    outcomes: list[Outcome]
+    table: "pd.DataFrame | None" = None
+
+
+def run(
+    model: Any,
+    images: Paths,
+    *,
+    export: str | Sequence[str] | None = None,
+    table: PathLike | bool = False,
+    report: PathLike | None = None,
+    segment: Mapping[str, Any] | None = None,
+    features: Features | None = None,
+    object_labels: PathLike | ObjectLabels | None = None,
+    output: str = exports.DEFAULT_NAME,
+    format: str | None = None,
+    cutout: str | Mapping[str, tuple[int | None, int | None]] | None = None,
+    renormalise: str | Sequence[float] | None = None,
+    dtype: str | None = None,
+    axis_order: str | None = None,
+    pictures: bool = False,
+    image_margin: int = 0,
+    whole_image: bool = False,
+    block: int | Sequence[int] | None = None,
+    halo: int | Sequence[int] | None = None,
+    blockwise: Blockwise = "exact",
+    axes: str | None = None,
+    backend: str = "auto",
+    gpu_memory: int | str | None = None,
+    progress: Progress | None = None,
+    cancel: Event | None = None,
+    on_error: OnError = "stop",
+) -> Results:
+    """From raw images to classified objects in one pass: pixels, objects, their features, their classes.
+
+    Parameters
+    ----------
+    model : a `.gpuseg` pipeline, its path, or an ilastik project for the pixels; images : raw image files.
+    export : any of `gpuseg.export.RESULTS` but labels. By default "object predictions", without object
+        classifier "object identities"; nothing where only a table or a report is asked for.
+    table : True for the table in `Results.table`, or the .csv, .h5, .parquet or .h5ad to write: all images in
+        one table. pictures : also of every object, in .h5; with a `image_margin`, or the `whole_image`.
+    report : a page (.html) that shows what was done.
+    segment : settings of `gpuseg.segment`, in place of those in the model.
+    features : to measure for the table, besides those that the object classifier was trained with.
+    object_labels : what people said of objects, for the column `User Label`.
+    output, format, cutout, renormalise, dtype, axis_order : what is written, as in `predict`.
+    block : pixels along z, y, x, or one number, to compute at once; by default a whole time point if it fits
+        into memory. Every object is found, measured and classified once, whatever the blocks.
+    blockwise : "ilastik" makes the results "blockwise object predictions" and "... probabilities" as ilastik
+        does, of what each block and its `halo` show; "exact" makes them equal to those of the whole.
+    axes : of the images. backend, gpu_memory, progress, cancel, on_error : as in `predict`.
+
+        run("cells.gpuseg", ["a.tif", "b.tif"], export=["object predictions"], table="all.parquet")
+    """
+    how = {k: v for k, v in locals().items() if k not in ("model", "images")}
+    pipeline, models = open_pipeline(model, segment)
+    if pipeline.pixel is None:
+        raise InputError(
+            "the model has no pixel classifier, so raw images alone have no objects",
+            hint="gpuseg classify takes probabilities, segmentations or label images beside them",
+        )
+    return run_files([Files("pixels", path) for path in named(images)], pipeline, models, **how)
+
+
+def classify(
+    model: Any,
+    *,
+    raw: Paths | None = None,
+    probabilities: Paths | None = None,
+    segmentation: Paths | None = None,
+    labels: Paths | None = None,
+    raw_axes: str | None = None,
+    segment: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> Results:
+    """Classify the objects of probability maps, of segmentations or of label images.
+
+    segmentation: connected parts of equal value are objects. raw: the images under them, as many and in the
+        same order. raw_axes: theirs; `axes` are those of the others.
+    how: all else as for `run`.
+
+        classify("cells.gpuseg", raw="a.tif", labels="a_labels.tif", table="a.csv")
+    """
+    given: dict[Kind, Paths | None] = {
+        "probabilities": probabilities,
+        "segmentation": segmentation,
+        "labels": labels,
+    }
+    pipeline, models = open_pipeline(model, segment)
+    files = together(given, raw)
+    return run_files(files, pipeline, models, raw_axes=raw_axes, segment=segment, **how)
+
+
+def together(given: Mapping[Kind, Paths | None], raw: Paths | None) -> list[Files]:
+    """The files of each image; InputError unless there is one kind of them, and as many raw images."""
+    kinds = [kind for kind, paths in given.items() if paths is not None]
+    if len(kinds) != 1:
+        raise InputError(
+            f"{len(kinds)} of probabilities, segmentation and labels are given: objects come from one of them"
+        )
+    others = named(given[kinds[0]] or [])
+    raws = [None] * len(others) if raw is None else named(raw)
+    if len(raws) != len(others) or not others:
+        raise InputError(
+            f"{len(raws)} raw images and {len(others)} files of {kinds[0]}",
+            hint="give one for each, in the same order",
+        )
+    repeated = len(set(raws)) < len(raws)
+    files = [Files(kinds[0], r, o, repeated) for r, o in zip(raws, others, strict=True)]
+    if len({f.name for f in files}) < len(files):
+        raise InputError("an image is named twice")
+    return files
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is done to every image, and what is collected of all."""
+
+    asked: Asked
+    backends: Sequence[Backend]
+    backend: str
+    names: list[str]
+    labels: ObjectLabels | None
+    report: Report | None
+    kept: Kept | None
+    crops: tuple[tuple[int, ...], tuple[int, ...]] | None  # block and halo, as ilastik cuts
+    tables: dict[str, "pd.DataFrame"] = field(default_factory=dict)
+
+    def one(self, files: Files, progress: Any, cancel: Event | None) -> tuple[str, ...]:
+        """All results of one image."""
+        asked = self.asked
+        with ExitStack() as stack:
+            opened = asked.open(files, stack)
+            for line in opened.understood():
+                log.info("%s", line)
+            targets = asked.targets(opened)
+            sinks = [stack.enter_context(target.open()) for target in targets]
+            of_pixels = [s for s in sinks if RESULTS[s.result].source != "objects"]
+            steps = Steps(files.name, progress, cancel)
+            run = asked.run(opened, self.backends, steps, of_pixels)
+            findings = self._frames(run, opened, [s for s in sinks if s not in of_pixels])
+            steps.finish()
+        for target in targets:
+            log.info("%s: %s", target.path, target.described())
+        self._tell(files.name, findings)
+        if asked.table:
+            self.tables[files.name] = findings.table(asked.pipeline.objects)
+        return tuple(file for target in targets for file in target.files)
+
+    def _frames(self, run: Run, opened: Opened, sinks: Sequence[Sink]) -> Findings:
+        """Every time point: found, measured, classified, painted, counted."""
+        model, name = self.asked.pipeline.objects, opened.files.name
+        labels = labels_of(self.labels, name, self.names)
+        findings = Findings(run.plan, opened.ndim, opened.channels, self.asked.how, labels)
+        cut = [s for s in sinks if self.crops is not None and s.result.startswith(BLOCKWISE)]
+        exact = [s for s in sinks if s not in cut]
+        run.steps.plan(run.labeller.times * (run.stages + bool(cut)))
+        for frame in run.frames():
+            said = None
+            if model is not None and run.plan is not None:
+                said = classify_columns(model, frame.columns, self.backend)
+            findings.add(frame, said)
+            paint(exact, frame, said, run.steps)
+            if cut and self.crops is not None and model is not None and run.plan is not None:
+                crops.Crops(run.plan, run.raw, model, self.backend, *self.crops).paint(cut, frame, run.steps)
+            if self.report is not None:
+                rows = findings.table(model, last=frame.t)
+                self.report.add(name, frame, opened.under, rows, run.labeller.times)
+            if self.kept is not None:
+                self.kept.add(opened, frame)
+        if labels is not None:
+            findings.lost += beyond(labels, opened.objects)
+        return findings
+
+    def _tell(self, name: str, findings: Findings) -> None:
+        """How many objects there are of each class; and every label that no object has."""
+        log.info("%s: %s", name, findings.told(self.asked.pipeline.objects))
+        notices = [f"{name}: a label is not used: {lost}" for lost in findings.lost]
+        for notice in notices:
+            log.warning("%s", notice)
+        if self.report is not None:
+            self.report.notices += notices
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """Options of `run` that are not about what is written where."""
+
+    export: str | Sequence[str] | None = None
+    table: PathLike | bool = False
+    report: PathLike | None = None
+    segment: Mapping[str, Any] | None = None
+    features: Features | None = None
+    object_labels: PathLike | ObjectLabels | None = None
+    pictures: bool = False
+    image_margin: int = 0
+    whole_image: bool = False
+    block: int | Sequence[int] | None = None
+    halo: int | Sequence[int] | None = None
+    blockwise: Blockwise = "exact"
+    axes: str | None = None
+    raw_axes: str | None = None
+    backend: str = "auto"
+    gpu_memory: int | str | None = None
+    progress: Progress | None = None
+    cancel: Event | None = None
+    on_error: OnError = "stop"
+
+    @property
+    def tells(self) -> bool:
+        """Whether somebody wants to see what was measured."""
+        return bool(self.table or self.report)
+
+    def shown(self) -> dict[str, Any]:
+        """Settings that a report shows."""
+        names = ("export", "features", "block", "halo", "blockwise", "backend", "table")
+        return {k: v for k in names if (v := getattr(self, k)) not in (None, False, ())}
+
+
+def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **options: Any) -> Results:
+    """What `run` and `classify` do, for files that belong together; options as there."""
+    written = {k: options.pop(k) for k in WRITTEN if k in options}
+    how = _How(**options)
+    kind = files[0].kind if files else "labels"
+    results = _results(how.export, pipeline, kind, how.tells)
+    asked = Asked(
+        pipeline,
+        results,
+        ExportSettings.of(**written),
+        how.axes,
+        how.axes if kind == "pixels" else how.raw_axes,
+        measured=how.tells or any(_needs_features(r) for r in results),
+        table=how.tells,
+        features=how.features,
+        block=_space("block", how.block),
+    )
+    where = None if isinstance(how.table, bool) else check_path(how.table, images=how.pictures)
+    if how.pictures and where is None:
+        raise InputError("pictures of objects are kept in an HDF5 table", hint="table='objects.h5'")
+    page = None if how.report is None else check_report(how.report)
+    cut = _crops(how.blockwise, how.block, how.halo)
+    said, names = how.object_labels, [f.name for f in files]
+    labels = read_labels(said) if isinstance(said, str | Path) else said
+    check_names(labels, names)
+    failed = _survey(asked, files, [p for p in (where, page) if p is not None], models, how.on_error)
+    backends = get_backends(how.backend, how.gpu_memory)
+    report = None if page is None else Report(str(page), pipeline, how.shown())
+    kept = Kept(asked, how.image_margin, how.whole_image) if how.pictures else None
+    work = _Work(asked, backends, how.backend, names, labels, report, kept, cut)
+    by_name = {f.name: f for f in files}
+
+    def one(name: str) -> tuple[str, ...]:
+        return work.one(by_name[name], how.progress and partial(how.progress, name), how.cancel)
+
+    outcomes = each(names, failed, backends, one)
+    return Results(outcomes, _finish(work, outcomes, where, several=len(files) > 1))
+
+
+def _results(
+    export: str | Sequence[str] | None, pipeline: Pipeline, kind: Kind, table: bool
+) -> tuple[str, ...]:
+    """Keys of the results that are asked for, if this pipeline can make them."""
+    if pipeline.segmentation is None and kind in ("pixels", "probabilities"):
+        raise InputError(
+            "the model does not say how probabilities become objects",
+            hint="give the settings of gpuseg segment: segment={'channel': 1} (--segment channel=1)",
+        )
+    if export is None:
+        default = IDENTITIES if pipeline.objects is None else PREDICTIONS
+        return () if table else (default,)
+    words = [export] if isinstance(export, str) else export
+    results = tuple(dict.fromkeys(map(exports.find, words)))
+    for result in results:
+        pixels = RESULTS[result].source != "objects"
+        if result == "labels" or (pixels and kind != "pixels"):
+            raise InputError(
+                f"{result!r} cannot be made here",
+                hint="gpuseg predict makes results of pixels from images"
+                if pixels
+                else "the labels of pixels are in the files that a model was trained with",
+            )
+        if not pixels and result != IDENTITIES and pipeline.objects is None:
+            raise InputError(
+                f"{result!r} needs an object classifier, the model has none",
+                hint=f"train one with gpuseg train-objects, or export {IDENTITIES!r}",
+            )
+    return results
+
+
+def _needs_features(result: str) -> bool:
+    return RESULTS[result].source == "objects" and result != IDENTITIES
+
+
+def _space(name: str, given: int | Sequence[int] | None) -> tuple[int, ...] | None:
+    """Pixels along z, y, x of one number or of two or three."""
+    if given is None:
+        return None
+    numbers = [whole(name, n) for n in (several(name, given) if np.iterable(given) else [given])]
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) not in (2, 3) or (name == "block" and min(numbers) < 1):
+        raise InputError(f"{name} {given!r}: one number of pixels is needed, or one each along z, y, x")
+    return tuple([1 if name == "block" else 0] * (3 - len(numbers)) + numbers)
+
+
+def _crops(blockwise: str, block: Any, halo: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    if blockwise not in get_args(Blockwise):
+        raise InputError(f"blockwise {blockwise!r}", hint=f"one of {', '.join(get_args(Blockwise))}")
+    if blockwise == "exact":
+        return None
+    return _space("block", block) or crops.BLOCK, _space("halo", halo) or crops.HALO
+
+
+def _survey(
+    asked: Asked, files: Sequence[Files], more: Sequence[Any], models: Sequence[str], on_error: OnError
+) -> Failures:
+    """Look at all headers before anything is computed: errors by image, free names, enough disk."""
+    failed = Failures(on_error)
+    targets: list[tuple[str, Target]] = []
+    columns: dict[str, Any] = {}
+    for one in files:
+        with failed.of(one.name), ExitStack() as stack:
+            opened = asked.open(one, stack)
+            if asked.table:
+                columns[one.name] = opened.columns_like(asked)
+                _check_alike(columns, one.name)
+            targets += [(one.name, target) for target in asked.targets(opened)]
+    written = [(name, t.result, file) for name, t in targets for file in t.files]
+    written += [(files[0].name, "table or report", str(path)) for path in more]
+    exports.check_collisions(written, [*(p for f in files for p in f.paths), *models])
+    exports.check_space([(t.path, t.nbytes) for _, t in targets])
+    return failed
+
+
+def _check_alike(columns: dict[str, Any], name: str) -> None:
+    """InputError if the table of an image would have other columns than that of the first."""
+    first = next(iter(columns))
+    if columns[name] != columns[first]:
+        text = "{}: {}D, {} channels of intensities, lengths in {}".format
+        raise InputError(
+            f"{text(name, *columns.pop(name))}; {text(first, *columns[first])}",
+            hint="their columns differ: make a table for each",
+        )
+
+
+def _finish(
+    work: _Work, outcomes: Sequence[Outcome], where: Path | None, *, several: bool
+) -> "pd.DataFrame | None":
+    """Write the table and the report of all images that could be done."""
+    table = None
+    if work.tables:
+        table = join_tables(work.tables) if several else next(iter(work.tables.values()))
+        table.attrs["failed"] = [o.image for o in outcomes if o.error is not None]
+    if table is not None and where is not None:
+        with ExitStack() as stack:
+            write_table(table, where, None if work.kept is None else work.kept.cutouts(stack))
+        log.info("%s: %d objects, %d columns", where, len(table), len(table.columns))
+    if work.report is not None and table is not None:
+        work.report.notices += [f"{o.image}: {o.error.problem}" for o in outcomes if o.error is not None]
+        work.report.files += [*(f for o in outcomes for f in o.outputs), *([str(where)] if where else [])]
+        work.report.write(table, "Object classification")
+        log.info("%s: report", work.report.path)
+    return table

@@ -1,0 +1,133 @@
+"""What is known of the objects of one image, collected time point by time point, as a table at last."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.api.objects import Scale
+from gpuseg.errors import LabelError
+from gpuseg.export import nickname
+from gpuseg.model import ObjectModel
+from gpuseg.object.labels import Lost, ObjectLabels, decide
+from gpuseg.objects.columns import Columns, Plan, empty
+from gpuseg.objects.measure import ATTRS, described, table_of
+from gpuseg.run.objects import Classified, Frame
+from gpuseg.tables import classified
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Findings:
+    """Rows of one image. labels: what people said of its objects; lost: what of that no object has."""
+
+    plan: Plan | None  # None where nothing is measured
+    ndim: int
+    channels: int
+    scale: Scale
+    labels: ObjectLabels | None = None
+    lost: list[Lost] = field(default_factory=list)
+    _columns: list[Columns | None] = field(default_factory=list)
+    _said: list[Classified] = field(default_factory=list)
+    _values: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def add(self, frame: Frame, said: Classified | None) -> None:
+        """Another time point, in order."""
+        self._columns.append(frame.columns)
+        self._values.append(self._user_values(frame))
+        if said is not None:
+            self._said.append(said)
+
+    @property
+    def user_values(self) -> NDArray[np.int64]:
+        """(objects,) the class that somebody gave each, 0 for none."""
+        return np.concatenate([np.zeros(0, np.int64), *self._values])
+
+    def table(self, model: ObjectModel | None = None, last: int | None = None) -> "pd.DataFrame":
+        """All rows, with what a model said of them; last: only those of that time point, which came last."""
+        assert self.plan is not None
+        plan, scale = self.plan, self.scale
+        frames = self._columns if last is None else [*[None] * last, *self._columns[-1:]]
+        table = table_of(frames, lambda: empty(plan, self.ndim, self.channels))
+        told = described(plan, list(table), self.ndim, self.channels, scale.margin, scale.spacing)
+        table.attrs[ATTRS] = told
+        if model is None:
+            return table
+        said = self._said if last is None else self._said[-1:]
+        values = self.user_values if last is None else self._values[-1]
+        proba = np.concatenate([s.proba for s in said])
+        names = {c.value: c.name for c in model.classes}
+        given = {} if self.labels is None else self.labels.names  # their numbers may be others
+        return classified(
+            table,
+            [given.get(v, "0") for v in values.tolist()],
+            [names[v] for s in said for v in s.values.tolist()],
+            proba,
+            [c.name for c in model.classes],
+            np.concatenate([s.uncertainty for s in said]),
+            [reason for s in said for reason in s.ambiguous],
+        )
+
+    def told(self, model: ObjectModel | None) -> str:
+        """How many objects there are, of each class if they were classified."""
+        count, times = sum(map(len, self._values)), len(self._values)
+        text = f"{count} object{'s' * (count != 1)}" + (f" at {times} time points" if times > 1 else "")
+        if model is None or not self._said:
+            return text
+        values = np.concatenate([said.values for said in self._said])
+        text += ": " + ", ".join(f"{c.name} {int((values == c.value).sum())}" for c in model.classes)
+        doubtful = sum(bool(reason) for said in self._said for reason in said.ambiguous)
+        return text + (f"; {doubtful} ambiguous, with features that are no numbers" if doubtful else "")
+
+    def _user_values(self, frame: Frame) -> NDArray[np.int64]:
+        if self.labels is None:
+            return np.zeros(frame.count, np.int64)
+        own = self.labels.pick(self.labels.t == frame.t)
+        found = decide(own, _names_at(frame, own.position), frame.found.names)
+        self.lost += found.lost
+        return found.classes[1:]
+
+
+def _names_at(frame: Frame, position: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What objects at single pixels z, y, x are called: 0 for the background, -1 outside of the image."""
+    ids = np.concatenate([[0], frame.found.names])
+    found = np.full(len(position), -1, np.int64)
+    for i, place in enumerate(position.tolist()):
+        if all(0 <= p < n for p, n in zip(place, frame.labels.shape, strict=True)):
+            found[i] = ids[frame.labels.read(tuple(slice(p, p + 1) for p in place)).item()]
+    return found
+
+
+def labels_of(labels: ObjectLabels | None, image: str, images: Sequence[str]) -> ObjectLabels | None:
+    """Those of one image, which labels may call by its path, its file name or its nickname.
+
+    Labels without the name of an image are those of the only one. LabelError where that is not so.
+    """
+    if labels is None:
+        return None
+    if "" in labels.images and len(images) > 1:
+        raise LabelError(
+            f"{labels.images.count('')} object labels do not say of which of {len(images)} images they are",
+            hint="add a column `image` with the names of the files",
+        )
+    mine = {"", image, Path(image).name, Path(image).stem, nickname(image)}
+    return labels.pick(np.array([name in mine for name in labels.image], np.bool_))
+
+
+def check_names(labels: ObjectLabels | None, images: Sequence[str]) -> None:
+    """Warn of labels of images that are not given: nothing is dropped without a word."""
+    if labels is None:
+        return
+    used = sum(len(found) for image in images if (found := labels_of(labels, image, images)) is not None)
+    if used < len(labels):
+        known = {n for i in images for n in ("", i, Path(i).name, Path(i).stem, nickname(i))}
+        strange = [name for name in labels.images if name not in known]
+        log.warning("object labels of images that are not given are not used: %s", ", ".join(strange))

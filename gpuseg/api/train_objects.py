@@ -1,0 +1,237 @@
+"""From objects that somebody labelled to a pipeline that classifies all of them."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg import export as exports
+from gpuseg.api.batch import Paths, named
+from gpuseg.api.classify import PathLike, Progress, run_files, together
+from gpuseg.api.findings import Findings, check_names, labels_of
+from gpuseg.api.models import MODEL, open_pipeline
+from gpuseg.api.objects import Asked, Files, Kind, Scale
+from gpuseg.api.reports import check_report
+from gpuseg.backends import get_backends
+from gpuseg.backends.base import Backend
+from gpuseg.errors import InputError, LabelError
+from gpuseg.forests import DEFAULT, get_trainer
+from gpuseg.forests.validation import Validation
+from gpuseg.model import ObjectModel, Pipeline
+from gpuseg.object import learning
+from gpuseg.object.label_files import read_all_labels, read_labels
+from gpuseg.object.labels import ObjectLabels, beyond
+from gpuseg.objects.choice import NOT_LOCATION, Features
+from gpuseg.objects.settings import Settings
+from gpuseg.run.steps import Steps
+from gpuseg.tables import check_path, join_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+def train_objects(
+    *,
+    object_labels: Paths | ObjectLabels,
+    raw: Paths | None = None,
+    labels: Paths | None = None,
+    segmentation: Paths | None = None,
+    probabilities: Paths | None = None,
+    pixel_model: Any = None,
+    segment: Mapping[str, Any] | None = None,
+    output: PathLike | None = None,
+    table: PathLike | None = None,
+    report: PathLike | None = None,
+    features: Features = NOT_LOCATION,
+    use: Sequence[str] | None = None,
+    names: Sequence[str] = (),
+    margin: Sequence[int] = (30, 30, 1),
+    spacing: Sequence[float] | str | None = None,
+    unit: str = "µm",
+    axes: str | None = None,
+    raw_axes: str | None = None,
+    forest: str = DEFAULT,
+    trees: int = 100,
+    seed: int = 0,
+    folds: int = 5,
+    backend: str = "auto",
+    gpu_memory: int | str | None = None,
+    progress: Progress | None = None,
+    cancel: Event | None = None,
+) -> Pipeline:
+    """Learn to classify objects from those that are labelled; returns and saves a pipeline.
+
+    Parameters
+    ----------
+    object_labels : `ObjectLabels`, a .csv or .json of them, or one for each image. A label goes to the object
+        at its position, without position to the one with its id. What no object has is told, never dropped.
+    labels, segmentation, probabilities : what objects come from, one of the three for each `raw` image; or,
+        with a `pixel_model`, the raw images alone.
+    pixel_model : the first stage of the pipeline. segment : its second, the settings of `gpuseg.segment`.
+    output : the .gpuseg to write. table : of all objects with their classes. report : a page about it.
+    features : to measure, as for `gpuseg.measure`, with `margin`, `spacing` and `unit`; use : those of them,
+        features or columns, that the forest learns from, all by default.
+    names : of the classes 1, 2, ...; each has a column of probabilities, labelled or not.
+    folds : parts of the labelled objects to keep out and ask for, in turn; 0 for none.
+
+        train_objects(raw="a.tif", labels="a_labels.tif", object_labels="a.csv", output="cells.gpuseg")
+    """
+    get_trainer(forest)  # there is one, before anything is read
+    stages = _stages(pixel_model, segment)
+    given: dict[Kind, Paths | None] = {
+        "labels": labels,
+        "segmentation": segmentation,
+        "probabilities": probabilities,
+    }
+    files = _files(given, raw, stages)
+    known = _labels(object_labels, files, names)
+    scale, whose = Scale(margin, spacing, unit), axes if files[0].kind == "pixels" else raw_axes
+    asked = Asked(stages, table=True, features=features, scale=scale, axes=axes, raw_axes=whose)
+    _check_written(files, object_labels, output, table, report)
+    rows, values = _measured(asked, files, known, get_backends(backend, gpu_memory), progress, cancel)
+    how: dict[str, Any] = {"forest": forest, "trees": trees, "seed": seed, "backend": backend}
+    try:
+        model = learning.learn(rows, values, [c.name for c in known.classes], subset=use, **how)
+        if folds:
+            found = learning.held_out(rows, values, subset=use, folds=folds, **how)
+            model = _validated(model, found)
+    except LabelError as error:
+        raise error.at(", ".join(f.name for f in files)) from error
+    pipeline = replace(stages, objects=replace(model, classes=known.classes))
+    if output is not None:
+        pipeline.save(output)
+        log.info("%s: model of %d classes, %d columns", output, len(model.classes), len(model.columns))
+    if table is not None or report is not None:
+        options: dict[str, Any] = dict(axes=axes, raw_axes=raw_axes, progress=progress, cancel=cancel)
+        options |= dict(backend=backend, gpu_memory=gpu_memory, features=features, object_labels=known)
+        run_files(files, pipeline, (), table=table or False, report=report, **options)
+    return pipeline
+
+
+def _stages(pixel_model: Any, segment: Mapping[str, Any] | None) -> Pipeline:
+    """The stages before the one that is trained, as far as there are any."""
+    if pixel_model is None:
+        return Pipeline(segmentation=None if segment is None else Settings.of(**segment))
+    stages, _ = open_pipeline(pixel_model, segment)
+    if stages.pixel is None:
+        raise InputError(f"{pixel_model}: has no pixel classifier")
+    return replace(stages, objects=None)
+
+
+def _files(given: Mapping[Kind, Paths | None], raw: Paths | None, stages: Pipeline) -> list[Files]:
+    """The files of each image, and an error where nothing says what its objects are."""
+    if any(paths is not None for paths in given.values()):
+        files = together(given, raw)
+    elif stages.pixel is None or raw is None:
+        raise InputError(
+            "nothing says what the objects are",
+            hint="give labels, a segmentation or probabilities, or a pixel model and raw images",
+        )
+    else:
+        files = [Files("pixels", path) for path in named(raw)]
+    if files[0].kind in ("pixels", "probabilities") and stages.segmentation is None:
+        raise InputError(
+            "nothing says how probabilities become objects",
+            hint="give the settings of gpuseg segment: segment={'channel': 1} (--segment channel=1)",
+        )
+    return files
+
+
+def _labels(given: Paths | ObjectLabels, files: Sequence[Files], names: Sequence[str]) -> ObjectLabels:
+    """All object labels: of one file for all images, or of one for each."""
+    if isinstance(given, ObjectLabels):
+        labels = given
+    elif len(paths := named(given)) == 1:
+        labels = read_labels(paths[0], names=names)
+    elif len(paths) == len(files):
+        labels = read_all_labels({f.name: p for f, p in zip(files, paths, strict=True)}, names=names)
+    else:
+        raise InputError(
+            f"{len(paths)} files of object labels for {len(files)} images",
+            hint="give one with a column `image` for all, or one for each image in their order",
+        )
+    check_names(labels, [f.name for f in files])
+    return labels
+
+
+def _check_written(
+    files: Sequence[Files],
+    labels: Paths | ObjectLabels,
+    output: PathLike | None,
+    table: PathLike | None,
+    report: PathLike | None,
+) -> None:
+    """Errors before anything is computed."""
+    if output is not None and Path(output).suffix.lower() != MODEL:
+        raise InputError(
+            f"{output}: a model has the suffix {MODEL}", hint=f"write to {Path(output).stem}{MODEL}"
+        )
+    checked = [p and check(p) for p, check in ((output, Path), (table, check_path), (report, check_report))]
+    written = [(files[0].name, "output", str(p)) for p in checked if p is not None]
+    read = [] if isinstance(labels, ObjectLabels) else named(labels)
+    exports.check_collisions(written, [*(p for f in files for p in f.paths), *read])
+
+
+def _measured(
+    asked: Asked,
+    files: Sequence[Files],
+    labels: ObjectLabels,
+    backends: Sequence[Backend],
+    progress: Progress | None,
+    cancel: Event | None,
+) -> tuple["pd.DataFrame", NDArray[np.int64]]:
+    """A row for each object of all images, and the class it was given, 0 for none."""
+    tables, values = {}, []
+    for one in files:
+        steps = Steps(one.name, progress and partial(progress, one.name), cancel)
+        findings = _found(asked, one, labels_of(labels, one.name, [f.name for f in files]), backends, steps)
+        tables[one.name] = findings.table()
+        values.append(findings.user_values)
+        log.info("%s: %s, %d labelled", one.name, findings.told(None), np.count_nonzero(values[-1]))
+        for lost in findings.lost:
+            log.warning("%s: a label is not used: %s", one.name, lost)
+    rows = join_tables(tables) if len(tables) > 1 else next(iter(tables.values()))
+    return rows, np.concatenate(values)
+
+
+def _found(
+    asked: Asked, files: Files, labels: ObjectLabels | None, backends: Sequence[Backend], steps: Steps
+) -> Findings:
+    """The objects of one image."""
+    with ExitStack() as stack:
+        opened = asked.open(files, stack)
+        for line in opened.understood():
+            log.info("%s", line)
+        run = asked.run(opened, backends, steps)
+        findings = Findings(run.plan, opened.ndim, opened.channels, asked.how, labels)
+        steps.plan(run.labeller.times * run.stages)
+        for frame in run.frames():
+            findings.add(frame, None)
+        if labels is not None:
+            findings.lost += beyond(labels, opened.objects)
+        steps.finish()
+    return findings
+
+
+def _validated(model: ObjectModel, found: Validation) -> ObjectModel:
+    """The same model, with what held-out objects were taken for in its provenance."""
+    told = model.provenance["training"]
+    count = len(model.classes)
+    confusion = np.zeros((count, count), np.int64)
+    confusion[np.ix_(found.classes - 1, found.classes - 1)] = found.confusion
+    validation = {
+        "folds": found.folds,
+        "accuracy": found.accuracy if found.confusion.any() else None,
+        "confusion": confusion.tolist(),
+        "notice": found.notice,
+    }
+    return replace(model, provenance=model.provenance | {"training": told | {"validation": validation}})

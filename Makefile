@@ -10,12 +10,13 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
   $$p -c '$(SUITABLE)' 2>/dev/null && { echo $$p; break; }; done)
 DEMO ?= demo
+DATA ?= ../shared/data
 ARGS ?=
 
-.PHONY: help setup demo test lint docs fix bench soak clean
+.PHONY: help setup demo test lint docs fix bench bench-accuracy soak clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: $(READY) ## virtual environment in .venv with gpuseg (editable) and all that testing and docs need
 
@@ -61,6 +62,9 @@ fix: $(READY) ## mend what a tool can mend: imports, format, generated tables
 bench: $(READY) ## side-by-side benchmarks; adds rows to benchmarks/results
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-accuracy: $(READY) ## objects in the images of DATA against what people found; adds rows to benchmarks/results
+	$(BIN)/python benchmarks/accuracy_objects.py $(DATA) $(ARGS)
 
 soak: $(READY) ## the long tests: many mutants, many tilings
 	$(BIN)/python -m pytest -m soak $(ARGS)

@@ -1,7 +1,8 @@
 """Measure everything, or some sections: python benchmarks/run.py [--only planes forest] [--quick]
 
-Sections: planes forest image volume training objects start memory. A full-size run adds a file to `results/`
-and fills the tables; `--quick` (small inputs, no prototypes) only prints, unless `--out FILE` is given.
+Sections: planes forest image volume training objects pipeline start memory. A full-size run adds a file to
+`results/` and fills the tables; `--quick` (small inputs, no prototypes) only prints, unless `--out FILE` is
+given.
 """
 
 import os

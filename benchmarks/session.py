@@ -12,6 +12,7 @@ from benchmarks import (
     bench_image,
     bench_memory,
     bench_objects,
+    bench_pipeline,
     bench_planes,
     bench_start,
     bench_training,
@@ -30,6 +31,7 @@ SECTIONS: dict[str, Callable[[Size], Iterator[Case]]] = {
     "volume": bench_volume.measure,
     "training": bench_training.measure,
     "objects": bench_objects.measure,
+    "pipeline": bench_pipeline.measure,
     "start": bench_start.measure,
     "memory": bench_memory.measure,
 }

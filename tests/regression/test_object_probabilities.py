@@ -96,3 +96,19 @@ def test_the_table_says_the_same_ilastik_3158(tmp_path, scene, k):
     columns = [f"Probability of class {i + 1}" for i in range(k)]
     np.testing.assert_array_equal(found[columns].to_numpy(np.float32), model.predict_proba(table))
     assert found["Predicted Class"].tolist() == [f"class {v}" for v in model.predict(table)]
+
+
+@pytest.mark.parametrize("k", COUNTS)
+def test_probabilities_of_pixels_add_to_1_too_ilastik_3158(tmp_path, read, k):
+    rng = np.random.default_rng(k)
+    shade = np.kron(np.arange(64).reshape(8, 8) % k, np.ones((8, 8)))
+    image = (shade * 20 + rng.normal(0, 12, shade.shape)).astype(np.float32)
+    scribbles = ((shade + 1) * (rng.random(shade.shape) < 0.2)).astype(np.uint8)
+    model = library.PixelClassifier({"gaussian_smoothing": [0.7, 1.6]}, axes="yx").fit(image, scribbles)
+    np.save(tmp_path / "a.npy", image)
+    words = {"export": ["probabilities", "segmentation"], "output": f"{tmp_path}/{{result_type}}.h5"}
+    (done,) = api.predict(model.model_, tmp_path / "a.npy", axes="yx", **words)
+    proba, classes = (read(p, "yxc") for p in done.outputs)
+    assert proba.shape == (64, 64, k)
+    np.testing.assert_allclose(proba.sum(-1, dtype=np.float64), 1, atol=1e-6)
+    np.testing.assert_array_equal(classes[..., 0], proba.argmax(-1) + 1)

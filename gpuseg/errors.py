@@ -55,6 +55,14 @@ class ResourceError(GpusegError, RuntimeError):
 class DeviceMemoryError(ResourceError): ...
 
 
+FULL = (DeviceMemoryError, MemoryError)  # of backends, and of what arrays do by themselves
+
+
+def why(error: Exception) -> str:
+    """What ran out, without what a user might do where we do it."""
+    return error.problem if isinstance(error, DeviceMemoryError) else f"memory ran out: {error}"
+
+
 class BackendError(GpusegError, RuntimeError):
     exit_code = 4
 

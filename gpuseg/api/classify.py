@@ -1,8 +1,8 @@
 """From images to classified objects and a table of them: any number of files through one pipeline."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
-from gpuseg.api.findings import Findings, check_names, labels_of
+from gpuseg.api.findings import Findings, by_image
 from gpuseg.api.models import open_pipeline
 from gpuseg.api.objects import Asked, Files, Kind, Opened
 from gpuseg.api.pictures import Kept
@@ -168,8 +168,7 @@ class _Work:
     asked: Asked
     backends: Sequence[Backend]
     backend: str
-    names: list[str]
-    labels: ObjectLabels | None
+    labels: Mapping[str, ObjectLabels]  # by image
     report: Report | None
     kept: Kept | None
     crops: tuple[tuple[int, ...], tuple[int, ...]] | None  # block and halo, as ilastik cuts
@@ -178,7 +177,7 @@ class _Work:
     def one(self, files: Files, progress: Any, cancel: Event | None) -> tuple[str, ...]:
         """All results of one image."""
         asked = self.asked
-        with ExitStack() as stack:
+        with ExitStack() as stack, self._all_or_nothing(files.name):
             opened = asked.open(files, stack)
             for line in opened.understood():
                 log.info("%s", line)
@@ -196,10 +195,23 @@ class _Work:
             self.tables[files.name] = findings.table(asked.pipeline.objects)
         return tuple(file for target in targets for file in target.files)
 
+    @contextmanager
+    def _all_or_nothing(self, name: str) -> Iterator[None]:
+        """An image that fails leaves neither pictures nor labels behind."""
+        before = None if self.report is None else self.report.album.copy()
+        try:
+            yield
+        except BaseException:
+            if self.report is not None and before is not None:
+                self.report.album = before
+            if self.kept is not None:
+                self.kept.drop(name)
+            raise
+
     def _frames(self, run: Run, opened: Opened, sinks: Sequence[Sink]) -> Findings:
         """Every time point: found, measured, classified, painted, counted."""
         model, name = self.asked.pipeline.objects, opened.files.name
-        labels = labels_of(self.labels, name, self.names)
+        labels = self.labels.get(name)
         findings = Findings(run.plan, opened.ndim, opened.channels, self.asked.how, labels)
         cut = [s for s in sinks if self.crops is not None and s.result.startswith(BLOCKWISE)]
         exact = [s for s in sinks if s not in cut]
@@ -263,14 +275,17 @@ class _How:
     def shown(self) -> dict[str, Any]:
         """Settings that a report shows."""
         names = ("export", "features", "block", "halo", "blockwise", "backend", "table")
-        return {k: v for k in names if (v := getattr(self, k)) not in (None, False, ())}
+        given = {k: getattr(self, k) for k in names}
+        return {k: v for k, v in given.items() if v is not None and v is not False}
 
 
 def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **options: Any) -> Results:
     """What `run` and `classify` do, for files that belong together; options as there."""
     written = {k: options.pop(k) for k in WRITTEN if k in options}
     how = _How(**options)
-    kind = files[0].kind if files else "labels"
+    if not files:
+        raise InputError("no image is given")
+    kind = files[0].kind
     results = _results(how.export, pipeline, kind, how.tells)
     asked = Asked(
         pipeline,
@@ -288,14 +303,16 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         raise InputError("pictures of objects are kept in an HDF5 table", hint="table='objects.h5'")
     page = None if how.report is None else check_report(how.report)
     cut = _crops(how.blockwise, how.block, how.halo)
-    said, names = how.object_labels, [f.name for f in files]
-    labels = read_labels(said) if isinstance(said, str | Path) else said
-    check_names(labels, names)
-    failed = _survey(asked, files, [p for p in (where, page) if p is not None], models, how.on_error)
+    said, names, read = how.object_labels, [f.name for f in files], [*models]
+    if isinstance(said, str | Path):
+        read.append(str(said))
+        said = read_labels(said, numbers=kind != "labels")
+    labels = by_image(said, names)
+    failed = _survey(asked, files, [p for p in (where, page) if p is not None], read, how.on_error)
     backends = get_backends(how.backend, how.gpu_memory)
     report = None if page is None else Report(str(page), pipeline, how.shown())
     kept = Kept(asked, how.image_margin, how.whole_image) if how.pictures else None
-    work = _Work(asked, backends, how.backend, names, labels, report, kept, cut)
+    work = _Work(asked, backends, how.backend, labels, report, kept, cut)
     by_name = {f.name: f for f in files}
 
     def one(name: str) -> tuple[str, ...]:
@@ -370,10 +387,11 @@ def _survey(
     for one in files:
         with failed.of(one.name), ExitStack() as stack:
             opened = asked.open(one, stack)
+            made = asked.targets(opened)
             if asked.table:
                 columns[one.name] = opened.columns_like(asked)
                 _check_alike(columns, one.name)
-            targets += [(one.name, target) for target in asked.targets(opened)]
+            targets += [(one.name, target) for target in made]
     written = [(name, t.result, file) for name, t in targets for file in t.files]
     written += [(files[0].name, "table or report", str(path)) for path in more]
     exports.check_collisions(written, [*(p for f in files for p in f.paths), *models])
@@ -396,17 +414,20 @@ def _finish(
     work: _Work, outcomes: Sequence[Outcome], where: Path | None, *, several: bool
 ) -> "pd.DataFrame | None":
     """Write the table and the report of all images that could be done."""
+    import pandas as pd
+
     table = None
     if work.tables:
         table = join_tables(work.tables) if several else next(iter(work.tables.values()))
         table.attrs["failed"] = [o.image for o in outcomes if o.error is not None]
     if table is not None and where is not None:
-        with ExitStack() as stack:
-            write_table(table, where, None if work.kept is None else work.kept.cutouts(stack))
+        write_table(table, where, None if work.kept is None else work.kept.cutouts())
         log.info("%s: %d objects, %d columns", where, len(table), len(table.columns))
-    if work.report is not None and table is not None:
+    if table is None and work.asked.table:
+        log.error("no image could be done, so there is no table")
+    if work.report is not None:
         work.report.notices += [f"{o.image}: {o.error.problem}" for o in outcomes if o.error is not None]
         work.report.files += [*(f for o in outcomes for f in o.outputs), *([str(where)] if where else [])]
-        work.report.write(table, "Object classification")
+        work.report.write(pd.DataFrame() if table is None else table, "Object classification")
         log.info("%s: report", work.report.path)
     return table

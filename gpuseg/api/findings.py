@@ -106,28 +106,33 @@ def _names_at(frame: Frame, position: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-def labels_of(labels: ObjectLabels | None, image: str, images: Sequence[str]) -> ObjectLabels | None:
-    """Those of one image, which labels may call by its path, its file name or its nickname.
+def by_image(labels: ObjectLabels | None, images: Sequence[str]) -> dict[str, ObjectLabels]:
+    """The labels of each image, which they may call by its path, its file name, its nickname or its stem.
 
-    Labels without the name of an image are those of the only one. LabelError where that is not so.
+    Those without the name of an image are of the only one. LabelError where a name means several images; a
+    warning names the images that are not given, so that nothing is dropped without a word.
     """
     if labels is None:
-        return None
-    if "" in labels.images and len(images) > 1:
-        raise LabelError(
-            f"{labels.images.count('')} object labels do not say of which of {len(images)} images they are",
-            hint="add a column `image` with the names of the files",
-        )
-    mine = {"", image, Path(image).name, Path(image).stem, nickname(image)}
-    return labels.pick(np.array([name in mine for name in labels.image], np.bool_))
-
-
-def check_names(labels: ObjectLabels | None, images: Sequence[str]) -> None:
-    """Warn of labels of images that are not given: nothing is dropped without a word."""
-    if labels is None:
-        return
-    used = sum(len(found) for image in images if (found := labels_of(labels, image, images)) is not None)
-    if used < len(labels):
-        known = {n for i in images for n in ("", i, Path(i).name, Path(i).stem, nickname(i))}
-        strange = [name for name in labels.images if name not in known]
+        return {}
+    owner = {name: _owner(name, images) for name in labels.images}
+    if strange := [name for name, image in owner.items() if image is None]:
         log.warning("object labels of images that are not given are not used: %s", ", ".join(strange))
+    mine = np.array([owner[name] or "" for name in labels.image], object)
+    return {image: labels.pick(mine == image) for image in images}
+
+
+def _owner(name: str, images: Sequence[str]) -> str | None:
+    """The image that labels call by this name, None if there is none."""
+    if not name:
+        found = list(images)
+    else:
+        ways = (str, lambda p: Path(p).name, nickname, lambda p: Path(p).stem)
+        found = next((f for way in ways if (f := [i for i in images if way(i) == name])), [])
+    if len(found) > 1:
+        raise LabelError(
+            f"object labels of {name!r} may be of {len(found)} images: {', '.join(found[:3])}"
+            if name
+            else f"object labels do not say of which of {len(found)} images they are",
+            hint="name the images in a column `image`, by their paths if file names are equal",
+        )
+    return found[0] if found else None

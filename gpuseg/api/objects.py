@@ -14,7 +14,7 @@ from gpuseg.api.segment import ProbabilityMap
 from gpuseg.axes import SPACE, sizes
 from gpuseg.backends.base import Backend
 from gpuseg.errors import ModelMismatchError
-from gpuseg.export import RESULTS, ExportSettings, Made, Target, axes_text
+from gpuseg.export import RESULTS, ExportSettings, Made, Target, axes_text, label_dtype
 from gpuseg.io import Image, open_image
 from gpuseg.model import Measured, Pipeline
 from gpuseg.objects.choice import NOT_LOCATION, Features, choose
@@ -245,7 +245,8 @@ def made(pipeline: Pipeline, result: str, n: dict[str, int]) -> Made:
     classes = pipeline.objects.classes
     if row.kind == "labels":
         colors = tuple(c.color for c in classes)
-        return Made(result, np.dtype(np.uint8), colors=colors, provenance=provenance)
+        dtype = label_dtype([c.value for c in classes])
+        return Made(result, dtype, colors=colors, provenance=provenance)
     names = tuple(c.name for c in classes) if result.endswith(PROBABILITIES) else ()
     return Made(
         result,

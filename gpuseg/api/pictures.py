@@ -1,15 +1,19 @@
 """Labels that are kept until the table is written, for the pictures of its objects."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpuseg.api.objects import Asked, Files, Opened
 from gpuseg.objects.scratch import Scratch
-from gpuseg.run.objects import Frame
+from gpuseg.run.objects import AT_ONCE, Frame
 from gpuseg.tables import Cutouts, CutoutSource
+from gpuseg.tiles import Region, pieces
 
 
 @dataclass(slots=True)
@@ -27,21 +31,28 @@ class Kept:
         if files.name not in self._labels:
             shape = (n["t"], n["z"], n["y"], n["x"])
             self._labels[files.name] = files, Scratch(shape, np.int32, "labels of the pictures in the table")
-        everything = tuple(slice(0, size) for size in frame.labels.shape)
-        self._labels[files.name][1][frame.t] = frame.labels.read(everything)
+        kept = self._labels[files.name][1]
+        for region in pieces(tuple(slice(0, size) for size in frame.labels.shape), AT_ONCE):
+            kept[(frame.t, *region)] = frame.labels.read(region)
 
-    def cutouts(self, stack: ExitStack) -> Cutouts:
-        """What the table's pictures are cut from, until the stack ends."""
-        sources = [self._source(files, labels, stack) for files, labels in self._labels.values()]
-        return Cutouts(sources, margin=self.margin, whole=self.whole)
+    def drop(self, name: str) -> None:
+        """Without an image that failed."""
+        self._labels.pop(name, None)
 
-    def _source(self, files: Files, labels: Scratch, stack: ExitStack) -> CutoutSource:
-        opened = self.asked.open(files, stack)
-        n, image = opened.objects.sizes, opened.first
+    def cutouts(self) -> Cutouts:
+        """What the table's pictures are cut from; one image after the other is open."""
+        return Cutouts(self._sources(), margin=self.margin, whole=self.whole)
 
-        def read(t: int, region: Any) -> Any:
-            return labels[(t, *region)]
+    def _sources(self) -> Iterator[CutoutSource]:
+        for files, labels in self._labels.values():
+            with ExitStack() as stack:
+                opened = self.asked.open(files, stack)
+                n, image = opened.objects.sizes, opened.first
+                raw = None if opened.under is None else opened.under.read
+                shape = n["z"], n["y"], n["x"]
+                read = partial(_read, labels)
+                yield CutoutSource(files.name, read, raw, shape, image.axes, n["t"], image.voxel)
 
-        raw = None if opened.under is None else opened.under.read
-        shape = n["z"], n["y"], n["x"]
-        return CutoutSource(files.name, read, raw, shape, image.axes, n["t"], image.voxel)
+
+def _read(labels: Scratch, t: int, region: Region) -> NDArray[Any]:
+    return labels[(t, *region)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpuseg import export as exports
 from gpuseg.api.batch import Paths, named
 from gpuseg.api.classify import PathLike, Progress, run_files, together
-from gpuseg.api.findings import Findings, check_names, labels_of
+from gpuseg.api.findings import Findings, by_image
 from gpuseg.api.models import MODEL, open_pipeline
 from gpuseg.api.objects import Asked, Files, Kind, Scale
 from gpuseg.api.reports import check_report
@@ -28,7 +28,7 @@ from gpuseg.model import ObjectModel, Pipeline
 from gpuseg.object import learning
 from gpuseg.object.label_files import read_all_labels, read_labels
 from gpuseg.object.labels import ObjectLabels, beyond
-from gpuseg.objects.choice import NOT_LOCATION, Features
+from gpuseg.objects.choice import NOT_LOCATION, Features, declared
 from gpuseg.objects.settings import Settings
 from gpuseg.run.steps import Steps
 from gpuseg.tables import check_path, join_tables
@@ -96,7 +96,9 @@ def train_objects(
     known = _labels(object_labels, files, names)
     scale, whose = Scale(margin, spacing, unit), axes if files[0].kind == "pixels" else raw_axes
     asked = Asked(stages, table=True, features=features, scale=scale, axes=axes, raw_axes=whose)
-    _check_written(files, object_labels, output, table, report)
+    models = [] if pixel_model is None or hasattr(pixel_model, "forest") else [str(pixel_model)]
+    _check_written(files, object_labels, models, output, table, report)
+    _check_declared(features)
     rows, values = _measured(asked, files, known, get_backends(backend, gpu_memory), progress, cancel)
     how: dict[str, Any] = {"forest": forest, "trees": trees, "seed": seed, "backend": backend}
     try:
@@ -106,6 +108,11 @@ def train_objects(
             model = _validated(model, found)
     except LabelError as error:
         raise error.at(", ".join(f.name for f in files)) from error
+    if not model.measured.ndim:
+        raise InputError(
+            f"the forest uses columns of features that were not asked for: {', '.join(use or ())}",
+            hint="name them among the features too, so that they are measured in other images",
+        )
     pipeline = replace(stages, objects=replace(model, classes=known.classes))
     if output is not None:
         pipeline.save(output)
@@ -148,24 +155,28 @@ def _files(given: Mapping[Kind, Paths | None], raw: Paths | None, stages: Pipeli
 
 def _labels(given: Paths | ObjectLabels, files: Sequence[Files], names: Sequence[str]) -> ObjectLabels:
     """All object labels: of one file for all images, or of one for each."""
+    numbers = files[0].kind != "labels"
     if isinstance(given, ObjectLabels):
+        if names:
+            raise InputError("the ObjectLabels have names of classes already", hint="leave names out")
         labels = given
     elif len(paths := named(given)) == 1:
-        labels = read_labels(paths[0], names=names)
+        labels = read_labels(paths[0], names=names, numbers=numbers)
     elif len(paths) == len(files):
-        labels = read_all_labels({f.name: p for f, p in zip(files, paths, strict=True)}, names=names)
+        each = {f.name: p for f, p in zip(files, paths, strict=True)}
+        labels = read_all_labels(each, names=names, numbers=numbers)
     else:
         raise InputError(
             f"{len(paths)} files of object labels for {len(files)} images",
             hint="give one with a column `image` for all, or one for each image in their order",
         )
-    check_names(labels, [f.name for f in files])
     return labels
 
 
 def _check_written(
     files: Sequence[Files],
     labels: Paths | ObjectLabels,
+    models: Sequence[str],
     output: PathLike | None,
     table: PathLike | None,
     report: PathLike | None,
@@ -178,7 +189,18 @@ def _check_written(
     checked = [p and check(p) for p, check in ((output, Path), (table, check_path), (report, check_report))]
     written = [(files[0].name, "output", str(p)) for p in checked if p is not None]
     read = [] if isinstance(labels, ObjectLabels) else named(labels)
-    exports.check_collisions(written, [*(p for f in files for p in f.paths), *read])
+    exports.check_collisions(written, [*(p for f in files for p in f.paths), *read, *models])
+
+
+def _check_declared(features: Features) -> None:
+    """InputError for a function that nobody can find again when other images are measured."""
+    asked = [features] if isinstance(features, str) or callable(features) else features
+    for feature in asked:
+        if callable(feature) and getattr(feature, "__name__", "") not in declared():
+            raise InputError(
+                f"feature {getattr(feature, '__name__', feature)!r} is a function: a model cannot keep it",
+                hint="declare it with object_feature in a module of yours, see 'Own object features'",
+            )
 
 
 def _measured(
@@ -190,10 +212,10 @@ def _measured(
     cancel: Event | None,
 ) -> tuple["pd.DataFrame", NDArray[np.int64]]:
     """A row for each object of all images, and the class it was given, 0 for none."""
-    tables, values = {}, []
+    tables, values, mine = {}, [], by_image(labels, [f.name for f in files])
     for one in files:
         steps = Steps(one.name, progress and partial(progress, one.name), cancel)
-        findings = _found(asked, one, labels_of(labels, one.name, [f.name for f in files]), backends, steps)
+        findings = _found(asked, one, mine[one.name], backends, steps)
         tables[one.name] = findings.table()
         values.append(findings.user_values)
         log.info("%s: %s, %d labelled", one.name, findings.told(None), np.count_nonzero(values[-1]))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import get_backend
 from gpuseg.backends.base import Array, Backend, ForestArrays
-from gpuseg.errors import DeviceMemoryError
+from gpuseg.errors import FULL, why
 from gpuseg.features.selection import Selection
 from gpuseg.features.stack import feature_stack, probabilities
 from gpuseg.tiles import Region, grown, within
@@ -46,7 +46,7 @@ class TileRunner:
         """The tile (c, z, y, x) on the backend, as float32, in a list: empty if it does not fit whole."""
         try:
             return [] if self._most else [self.backend.asarray(pixels, np.float32)]
-        except DeviceMemoryError:
+        except FULL:
             return []
 
     def run(self, pixels: NDArray[Any], uploaded: list[Array], core: Region) -> list[Array]:
@@ -57,7 +57,7 @@ class TileRunner:
         if uploaded:
             try:
                 return self._answers(self.backend, uploaded.pop(), core)
-            except DeviceMemoryError:
+            except FULL:
                 self.backend.release()  # somebody else may have held it for a moment: once more
         return self._parts(pixels, core)
 
@@ -66,7 +66,7 @@ class TileRunner:
         if self._most is None or _size(core) <= self._most:
             try:
                 return self._on_host(self.backend, pixels, core)
-            except DeviceMemoryError as e:
+            except FULL as e:
                 self._smaller(core, e)
         if _size(core) <= LEAST:
             log.warning("%d pixels do not fit on the GPU: computing them on the CPU", _size(core))
@@ -81,10 +81,10 @@ class TileRunner:
             found.append(self._parts(pixels[(slice(None), *read)], within(part, read)))
         return [np.concatenate(parts, axis) for parts in zip(*found, strict=True)]
 
-    def _smaller(self, core: Region, error: DeviceMemoryError) -> None:
+    def _smaller(self, core: Region, error: Exception) -> None:
         self.backend.release()
         self._most = max(1, _size(core) // 2)
-        log.warning("%s; going on in smaller tiles", error.problem)
+        log.warning("%s; going on in smaller tiles", why(error))
 
     def _on_host(self, b: Backend, pixels: NDArray[Any], core: Region) -> list[Array]:
         image = b.asarray(np.ascontiguousarray(pixels), np.float32)

@@ -163,6 +163,23 @@ def check_axes(axes: str) -> None:
         raise ModelError(f"axes {axes!r} are not among {LETTERS}")
 
 
+def check_training(provenance: Mapping[str, Any], features: int, classes: int) -> None:
+    """ModelError if what training told cannot be of so many features and classes."""
+    told = provenance.get("training", {})
+    if not isinstance(told, dict):
+        raise ModelError(f"its provenance has training = {str(told)[:60]!r}")
+    weights, confusion = told.get("importances"), told.get("oob_confusion")
+    if weights is not None and not _numbers(weights, features):
+        raise ModelError(f"its provenance has importances {str(weights)[:60]}, {features} numbers are needed")
+    square = isinstance(confusion, list) and len(confusion) == classes
+    if confusion is not None and not (square and all(_numbers(row, classes) for row in confusion)):
+        raise ModelError(f"its provenance has the confusion {str(confusion)[:60]} of {classes} classes")
+
+
+def _numbers(value: Any, count: int) -> bool:
+    return isinstance(value, list) and len(value) == count and all(type(v) in (int, float) for v in value)
+
+
 def class_entries(classes: Sequence[LabelClass]) -> list[dict[str, Any]]:
     """Classes as JSON has them."""
     return [{"value": c.value, "name": c.name, "color": list(c.color)} for c in classes]

@@ -70,6 +70,8 @@ class ObjectModel:
 
     def __post_init__(self) -> None:
         files.check_classes(self.classes, self.forest.leaves.shape[1])
+        if len({c.name for c in self.classes}) < len(self.classes):
+            raise ModelError(f"two classes have one name: {', '.join(c.name for c in self.classes)}")
         if self.forest.n_features != len(self.columns) or len(set(self.columns)) != len(self.columns):
             raise ModelError(
                 f"{len(set(self.columns))} names of columns, the forest uses {self.forest.n_features}"
@@ -80,6 +82,7 @@ class ObjectModel:
         lengths = len(m.spacing) in (0, 3) and all(0 < s < inf for s in m.spacing)
         if len(m.margin) not in (2, 3) or min(m.margin) < 0 or not lengths:
             raise ModelError(f"a margin of {m.margin} pixels, a spacing of {m.spacing}")
+        files.check_training(self.provenance, len(self.columns), len(self.classes))
 
     @property
     def hash(self) -> str:

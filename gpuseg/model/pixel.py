@@ -42,6 +42,7 @@ class PixelModel:
         if self.ndim not in (2, 3) or not 1 <= self.channels <= files.MAX_CHANNELS:
             raise ModelError(f"a model of {self.channels} channels in {self.ndim} dimensions")
         files.check_axes(self.axes)
+        files.check_training(self.provenance, self.forest.n_features, len(self.classes))
         if self.forest.n_features != (count := self.selection.count(self.channels, self.depth)):
             raise ModelError(f"the selection has {count} features, the forest uses {self.forest.n_features}")
 

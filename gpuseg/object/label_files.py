@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,30 +22,34 @@ from gpuseg.object.said import WHOLE, Place, Said, whole
 
 WRITTEN = ("image", "timestep", "id", "x", "y", "z", "class", "class_name")
 IDS = ("id", "label", "original_oid", "labelimage_oid")  # the first that there is
+NUMBERS = ("id", "label", "labelimage_oid", "original_oid")  # where objects are known by their number
 CLASSES = ("class", "user label")
 UNLABELLED = ("", "0", "0.0")
 _NUMBERED = re.compile(r"Label ([1-9]\d{0,4})", re.ASCII)
 
 
-def read_labels(path: str | Path, *, names: Names = ()) -> ObjectLabels:
+def read_labels(path: str | Path, *, names: Names = (), numbers: bool = False) -> ObjectLabels:
     """Labels of objects from a .csv or .json file.
 
     names: of the classes 1, 2, ...; by default those that the file has numbers for, else its names in
-    alphabetical order. Errors name file, line, column and value.
+    alphabetical order. numbers: of a table that has both, ids are the numbers of objects (`labelimage_oid`),
+    not their values in a label image (`original_oid`). Errors name file, line, column and value.
 
     >>> _ = Path("cells.csv").write_text("label,class\\n4,round\\n7,long\\n")
     >>> labels = read_labels("cells.csv")
     >>> labels.id.tolist(), labels.value.tolist(), labels.names
     ([4, 7], [2, 1], {1: 'long', 2: 'round'})
     """
-    rows, declared = _read(Path(path))
+    rows, declared = _read(Path(path), numbers)
     try:
         return _labels(rows, declared, named_classes(names))
     except InputError as error:
         raise error.at(str(path)) from None
 
 
-def read_all_labels(paths: Mapping[str, str | Path], *, names: Names = ()) -> ObjectLabels:
+def read_all_labels(
+    paths: Mapping[str, str | Path], *, names: Names = (), numbers: bool = False
+) -> ObjectLabels:
     """Labels of several images, a file for each by the name of the image.
 
     Names of classes without numbers are numbered over all files, so that one file may lack a class.
@@ -52,7 +57,7 @@ def read_all_labels(paths: Mapping[str, str | Path], *, names: Names = ()) -> Ob
     rows: list[Said] = []
     declared: list[Classes] = []
     for image, path in paths.items():
-        own, classes = _read(Path(path))
+        own, classes = _read(Path(path), numbers)
         if len(several := {row.image for row in own}) > 1:
             raise FileError(f"{path}: has labels of {len(several)} images, {', '.join(sorted(several))}")
         rows += [replace(row, where=f"{path}: {row.where}", image=image) for row in own]
@@ -60,9 +65,9 @@ def read_all_labels(paths: Mapping[str, str | Path], *, names: Names = ()) -> Ob
     return _labels(rows, joined(declared), named_classes(names))
 
 
-def _read(file: Path) -> tuple[list[Said], Classes]:
+def _read(file: Path, numbers: bool) -> tuple[list[Said], Classes]:
     """What a file says, and the classes that it lists."""
-    parse = _format(file, {".csv": _parse_csv, ".json": parse_json})
+    parse = _format(file, {".csv": partial(_parse_csv, ids=NUMBERS if numbers else IDS), ".json": parse_json})
     with reading(file):
         data = file.read_bytes()
         try:
@@ -111,7 +116,7 @@ def _csv(labels: ObjectLabels) -> str:
     return stream.getvalue()
 
 
-def _parse_csv(text: str) -> tuple[list[Said], Classes]:
+def _parse_csv(text: str, ids: Sequence[str] = IDS) -> tuple[list[Said], Classes]:
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)  # office programs write ; where , is the decimal point
     lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -125,14 +130,17 @@ def _parse_csv(text: str) -> tuple[list[Said], Classes]:
         raise FileError(f"line {begin}: is no CSV: {error}") from error
     if not records:
         raise FileError("is empty", hint="the first line has the names of columns")
-    table = _Table(records[0][1], records[1:])
+    table = _Table(records[0][1], records[1:], ids)
     return table.rows(), ()
 
 
 class _Table:
     """Records of a CSV file, asked by the names of columns."""
 
-    def __init__(self, header: Sequence[str], records: Sequence[tuple[int, list[str]]]) -> None:
+    def __init__(
+        self, header: Sequence[str], records: Sequence[tuple[int, list[str]]], ids: Sequence[str]
+    ) -> None:
+        self._ids = ids
         self._columns: dict[str, int] = {}
         for i, title in enumerate(header):
             if self._columns.setdefault(title.strip().lower(), i) != i and title.strip():
@@ -192,7 +200,7 @@ class _Table:
 
     def _id(self) -> str | None:
         """The column of ids. Components of a mask all have its value as original_oid: it names no object."""
-        found = self._first(IDS)
+        found = self._first(self._ids)
         if found == "original_oid" and "labelimage_oid" in self._columns:
             keys = [[self._cell(r, c) for c in ("image", "timestep", found)] for _, r in self._records]
             if len(set(map(tuple, keys))) < len(keys):

@@ -12,7 +12,7 @@ from gpuseg import __version__
 from gpuseg.backends import get_backend
 from gpuseg.backends.base import Backend
 from gpuseg.classes import label_classes
-from gpuseg.errors import DeviceMemoryError, InputError, LabelError
+from gpuseg.errors import FULL, InputError, LabelError
 from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.forests.arrays import Forest, shared_rows
 from gpuseg.forests.training import Trained
@@ -112,6 +112,8 @@ def check_labels(labels: NDArray[np.int64], names: Sequence[str] = ()) -> int:
             f"only class {painted[0]} is labelled ({count} objects), at least two classes are needed",
             hint="label objects of another class too",
         )
+    if len(set(names)) < len(names):
+        raise LabelError(f"two classes have one name: {', '.join(names)}", hint="give each its own")
     if names and painted[-1] > len(names):
         raise LabelError(
             f"label {painted[-1]} of {len(names)} classes: {', '.join(names)}", hint="name every class"
@@ -193,7 +195,7 @@ def probabilities(
     planes = np.ascontiguousarray(rows.T)[:, None, None]  # an image of one row
     try:
         votes = _votes(get_backend(backend), planes, model)
-    except DeviceMemoryError:  # objects are few: the CPU is as fast
+    except FULL:  # objects are few: the CPU is as fast
         votes = _votes(get_backend("cpu"), planes, model)
     total = votes.sum(axis=1, keepdims=True)
     return np.asarray(votes / np.where(total > 0, total, 1), np.float32)

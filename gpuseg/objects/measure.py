@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gpuseg.axes import SPACE, Voxel
 from gpuseg.backends import get_backend
 from gpuseg.backends.base import Array
-from gpuseg.errors import DeviceMemoryError, InputError
+from gpuseg.errors import FULL, InputError, why
 from gpuseg.io.base import Image
 from gpuseg.objects import measure_blocks
 from gpuseg.objects.choice import NOT_LOCATION, Features, choose, identity
@@ -180,9 +180,9 @@ def at_once(
     """
     try:
         return _whole(source, t, labels, ids)
-    except DeviceMemoryError as error:
+    except FULL as error:
         source.plan.backend.release()
-        log.warning("%s; going on in tiles", error.problem)
+        log.warning("%s; going on in tiles", why(error))
         return measure_blocks.frame(source, t, _fitting(source), tick)
 
 
@@ -266,6 +266,10 @@ def lengths(spacing: Any, unit: str, labels: Pixels, raw: Pixels | None) -> tupl
                 f"{labels.name}: the file does not say how large a pixel is along {', '.join(needed)}",
                 hint="give the spacing as numbers along z, y, x",
             )
+        if len({tuple(v.size.get(a, 1.0) for a in needed) for v in known}) > 1 and raw is not None:
+            log.warning(
+                "%s and %s say other pixel sizes: %s is taken", labels.name, raw.name, _text(known[0], needed)
+            )
         spacing = known[0]
     if isinstance(spacing, Voxel):
         unit = _unit(spacing, needed)
@@ -277,6 +281,10 @@ def lengths(spacing: Any, unit: str, labels: Pixels, raw: Pixels | None) -> tupl
             f"spacing {spacing!r} in unit {unit!r}: positive numbers along z, y, x and a unit are needed"
         )
     return (sizes[0], sizes[1], sizes[2]), unit
+
+
+def _text(voxel: Voxel, axes: str) -> str:
+    return ", ".join(f"{a} {voxel.size[a]:g}" for a in axes)
 
 
 def _unit(voxel: Voxel, axes: str) -> str:

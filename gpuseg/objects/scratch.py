@@ -19,12 +19,11 @@ class Scratch:
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, what: str) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
-        self._file = TemporaryFile()  # noqa: SIM115  it lives as long as this object
         nbytes = prod(shape) * self.dtype.itemsize
         try:
+            self._file = TemporaryFile()  # noqa: SIM115  it lives as long as this object
             _reserve(self._file, nbytes)
         except OSError as e:
-            self._file.close()
             raise ResourceError(
                 f"{gettempdir()}: {nbytes:,} bytes for {what}: {e.strerror}",
                 hint="set TMPDIR to a folder with more room",

@@ -143,6 +143,12 @@ class Album:
         self.images: list[Summary] = []
         self.doubtful: list[Thumbnail] = []  # least certain first
 
+    def copy(self) -> "Album":
+        """As it is now, whatever is added to this one."""
+        other = Album(self.classes, self.overviews, self.thumbnails)
+        other.images, other.doubtful = [*self.images], [*self.doubtful]
+        return other
+
     def add(
         self, name: str, shape: tuple[int, int, int], raw: Read | None, labels: Read, table: "pd.DataFrame"
     ) -> None:

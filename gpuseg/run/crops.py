@@ -5,11 +5,13 @@ is here to compare with; `objects.paint` gives every object one class.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends import get_backend
+from gpuseg.errors import FULL
 from gpuseg.export import Sink
 from gpuseg.model import ObjectModel
 from gpuseg.objects.columns import Plan, always, columns, measured
@@ -40,10 +42,21 @@ class Crops:
         steps.stage(len(every))
         for tile in every:
             steps.step()
-            labels, count = self._objects(frame, tile)
-            said = self._classified(frame.t, tile.read, labels, count)
+            labels, count, said = self._said(frame, tile)
             part = Frame(frame.t, _Part(labels, tile), Found(np.arange(1, count + 1)), None)
             paint(sinks, part, said, _Silent(), tile.core)
+
+    def _said(self, frame: Frame, tile: Tile) -> tuple[NDArray[np.int32], int, Classified]:
+        """Objects and classes of a block; on the CPU where the memory of a device does not do."""
+        try:
+            labels, count = self._objects(frame, tile)
+            return labels, count, self._classified(frame.t, tile.read, labels, count)
+        except FULL:
+            if self.plan.backend.name == "cpu":
+                raise
+            self.plan.backend.release()
+            on_cpu = replace(self, plan=replace(self.plan, backend=get_backend("cpu")), backend="cpu")
+            return on_cpu._said(frame, tile)
 
     def _objects(self, frame: Frame, tile: Tile) -> tuple[NDArray[np.int32], int]:
         """Connected pixels of any object, in the block and its halo: labels that touch are one."""

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import Array, Backend
-from gpuseg.errors import DeviceMemoryError
+from gpuseg.errors import FULL, why
 from gpuseg.objects.scratch import Scratch
 from gpuseg.tiles import Region
 
 log = logging.getLogger(__name__)
 Space = tuple[int, int, int]  # z, y, x
-FULL = (DeviceMemoryError, MemoryError)  # of backends, and of what arrays do by themselves
 
 
 class Planes:
@@ -30,7 +29,10 @@ class Planes:
 
     def make(self, b: Backend, proba: Array, planes: Any) -> Array:
         """The channels that are kept, of the probabilities (z, y, x, classes) of a tile."""
-        return proba[..., self._channels]
+        made = proba[..., self._channels]
+        return (
+            made if self._scratch is None else made.copy()
+        )  # else it would be copied on its way to the host
 
     def put(self, region: Region, made: Array, b: Backend) -> None:
         """What `make` made of a region, on the backend `b` or on the host."""
@@ -48,19 +50,20 @@ class Planes:
             if self._array is not None:
                 raise
             self._b.release()
-            log.warning("%s; probabilities go to a temporary file", error)
+            log.warning("%s; probabilities go to a temporary file", why(error))
             self._scratch = Scratch(self._shape, np.float32, "probabilities")
             self.put(region, made, b)
             return
         self._array[everywhere] = made.transpose(3, 0, 1, 2)
 
-    def read(self, region: Region) -> Array:
-        """float32 (channels, z, y, x) on the backend."""
+    def read(self, b: Backend, region: Region) -> Array:
+        """float32 (channels, z, y, x) on a backend."""
         everywhere = (slice(None), *region)
         if self._scratch is not None:
-            return self._b.asarray(self._scratch[everywhere])
+            return b.asarray(self._scratch[everywhere])
         assert self._array is not None
-        return self._array[everywhere]
+        here = self._array[everywhere]
+        return here if b is self._b else b.asarray(self._b.to_numpy(here))
 
 
 class Labels:

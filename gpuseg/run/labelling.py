@@ -1,7 +1,7 @@
 """Where the objects of an image come from: pixel classes, probabilities, a segmentation, or labels."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.axes import SPACE, sizes
+from gpuseg.backends import get_backend
 from gpuseg.backends.base import Array, Backend
-from gpuseg.errors import LabelError
+from gpuseg.errors import FULL, why
 from gpuseg.export import Sink
 from gpuseg.io.base import Image
 from gpuseg.model import PixelModel
-from gpuseg.objects.blocks import Read, Tiled, segment_tiles
+from gpuseg.objects.blocks import Tiled, segment_tiles
 from gpuseg.objects.pixels import Pixels, numbered
 from gpuseg.objects.settings import Settings
 from gpuseg.objects.sizes import picked
 from gpuseg.objects.thresholds import objects, see
-from gpuseg.run.held import FULL, Labels, Planes, Space
+from gpuseg.run.held import Labels, Planes, Space
 from gpuseg.run.steps import Steps
 from gpuseg.run.stream import Tap, stream
-from gpuseg.tiles import Region, tile_size, tiles
+from gpuseg.tiles import Region, Tile, tile_size, tiles
 
 log = logging.getLogger(__name__)
 FLOATS = 8  # that a pixel takes on the way from one probability to its label
-WIDEST = 2**31 - 1  # value of a segmentation that components can compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,33 +140,48 @@ class OfProbabilities:
         return 1
 
     def label(self, t: int, into: Labels, steps: Steps) -> Found:
-        read = partial(self.map.read, self.b, t)
-        return _thresholded(self.b, read, self.settings, into, steps)
+        return _thresholded(self.b, lambda b, region: self.map.read(b, t, region), self.settings, into, steps)
+
+
+Read = Callable[[Backend, Region], Array]  # probabilities of a region, on a backend
 
 
 def _thresholded(b: Backend, read: Read, settings: Settings, into: Labels, steps: Steps) -> Found:
-    """Objects of probabilities; in tiles too where the device has not enough memory for one piece."""
-    if into.tile is None:
-        steps.stage(1)
-        steps.step()
-        everything = tuple(slice(0, n) for n in into.shape)
-        try:
-            seen = see(b, read(everything), settings, settings.smoothing(into.shape))
+    def attempt(b: Backend) -> Found:
+        here = partial(read, b)
+        if into.tile is None:
+            everything = tuple(slice(0, n) for n in into.shape)
+            seen = see(b, here(everything), settings, settings.smoothing(into.shape))
             found = objects(b, seen, settings)
-        except FULL as error:
-            b.release()
-            log.warning("%s; going on in tiles", error)
-            into.tile = tile_size(into.shape, settings.halo(into.shape), b.room(FLOATS) // 2)
-        else:
             into.hold(found.labels)
             count, classes = _count(found)
-            return Found(np.arange(1, count + 1), classes)
-    else:
-        steps.stage(1)
-    tiled = Tiled(b, read, into.shape, tuple(into.tile), settings)
-    steps.stage_grows(2 * prod(tiled.counts))
-    count, classes = _count(segment_tiles(tiled, into.write, steps))
-    return Found(np.arange(1, count + 1), classes)
+        else:
+            tiled = Tiled(b, here, into.shape, tuple(into.tile), settings)
+            steps.grow(2 * prod(tiled.counts))
+            count, classes = _count(segment_tiles(tiled, into.write, steps))
+        return Found(np.arange(1, count + 1), classes)
+
+    return laddered(b, attempt, into, settings.halo(into.shape), steps)
+
+
+def laddered(
+    b: Backend, attempt: Callable[[Backend], Found], into: Labels, halo: Sequence[int], steps: Steps
+) -> Found:
+    """In one piece if that is wanted, in tiles where memory does not do, in small tiles, and on the CPU."""
+    steps.stage(1)
+    steps.step()
+    cpu, smaller = get_backend("cpu"), tile_size(into.shape, halo, max(1, b.room(FLOATS) // 4))
+    ways = [(b, into.tile), (b, smaller)] + ([(cpu, smaller)] if b.name != "cpu" else [])
+    for backend, tile in ways:
+        into.tile = tile
+        try:
+            return attempt(backend)
+        except FULL as error:
+            if (backend, tile) == ways[-1]:
+                raise
+            b.release()
+            log.warning("%s; going on in tiles", why(error))
+    raise AssertionError("the last way returns or raises")
 
 
 def _count(found: Any) -> tuple[int, NDArray[np.int64] | None]:
@@ -194,38 +209,49 @@ class OfSegmentation:
         return 1
 
     def label(self, t: int, into: Labels, steps: Steps) -> Found:
+        return laddered(self.b, lambda b: self._label(b, t, into, steps), into, self.halo, steps)
+
+    def _label(self, b: Backend, t: int, into: Labels, steps: Steps) -> Found:
         if into.tile is None:
-            steps.stage(1)
-            steps.step()
             values, known = numbered(self.pixels.integers(t, self.pixels.whole))
-            there = self.b.asarray(values)
-            labels, count = self.b.components(there)
+            there = b.asarray(values)
+            labels, count = b.components(there)
             into.hold(labels)
-            return Found(known[picked(self.b, labels, count, there) - 1], shared=True)
-        tiled = _Values(self.b, partial(self._values, t), self.shape, tuple(into.tile), _EVERYTHING)
-        steps.stage(2 * prod(tiled.counts))
+            return Found(known[picked(b, labels, count, there) - 1], shared=True)
+        known = _union(self.pixels, t, tiles(self.shape, into.tile, (0, 0, 0)))
+
+        def values_in(region: Region) -> NDArray[np.int32]:
+            """By place among all values, which may be too large to be compared as they are."""
+            return _among(known, self.pixels.integers(t, region))[None]
+
+        tiled = _Values(b, values_in, self.shape, tuple(into.tile), _EVERYTHING)
+        steps.grow(2 * prod(tiled.counts))
         values_of: list[tuple[NDArray[Any], NDArray[Any]]] = []
 
         def write(region: Region, labels: NDArray[np.int32]) -> None:
             into.write(region, labels)
             numbers, first = np.unique(labels, return_index=True)
-            values_of.append((numbers, self._values(t, region)[0].ravel()[first]))
+            values_of.append((numbers, values_in(region).ravel()[first]))
 
         count = segment_tiles(tiled, write, steps).count
         ids = np.zeros(count + 1, np.int64)
-        for numbers, values in values_of:
-            ids[numbers] = values
+        for numbers, places in values_of:
+            ids[numbers] = np.concatenate([[0], known])[places]
         return Found(ids[1:], shared=True)
 
-    def _values(self, t: int, region: Region) -> NDArray[np.int32]:
-        """As components compare them, with an axis of channels in front."""
-        found = self.pixels.integers(t, region)
-        if (most := int(found.max(initial=0))) > WIDEST:
-            raise LabelError(
-                f"{self.pixels.name}: value {most} of a segmentation; in tiles at most {WIDEST} is possible",
-                hint="are these labels? give them as a label image",
-            )
-        return found.astype(np.int32)[None]
+
+def _union(pixels: Pixels, t: int, parts: Iterable[Tile]) -> NDArray[np.int64]:
+    """All values of an image but 0, ascending."""
+    there: NDArray[np.int64] = np.zeros(0, np.int64)
+    for part in parts:
+        there = np.union1d(there, numbered(pixels.integers(t, part.core))[1])
+    return there
+
+
+def _among(known: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.int32]:
+    """The place of each value among all of them, from 1; 0 for 0."""
+    labels, ids = numbered(values)
+    return np.concatenate([[0], np.searchsorted(known, ids) + 1]).astype(np.int32)[labels]
 
 
 _EVERYTHING = Settings(sigma=(0.0, 0.0, 0.0), min_size=1, max_size=2**62)
@@ -268,24 +294,20 @@ class OfLabels:
         return 1
 
     def label(self, t: int, into: Labels, steps: Steps) -> Found:
+        return laddered(self.b, lambda b: self._label(b, t, into, steps), into, self.halo, steps)
+
+    def _label(self, b: Backend, t: int, into: Labels, steps: Steps) -> Found:
         if into.tile is None:
-            steps.stage(1)
-            steps.step()
             labels, ids = numbered(self.pixels.integers(t, self.pixels.whole))
-            into.hold(self.b.asarray(labels))
+            into.hold(b.asarray(labels))
             return Found(ids)
         parts = list(tiles(self.shape, into.tile, (0, 0, 0)))
-        steps.stage(2 * len(parts))
-        there: NDArray[np.int64] = np.zeros(0, np.int64)
+        steps.grow(2 * len(parts))
+        known = _union(self.pixels, t, parts)
         for part in parts:
             steps.step()
-            there = np.union1d(there, numbered(self.pixels.integers(t, part.core))[1])
-        for part in parts:
-            steps.step()
-            labels, ids = numbered(self.pixels.integers(t, part.core))
-            table = np.concatenate([[0], np.searchsorted(there, ids) + 1]).astype(np.int32)
-            into.write(part.core, table[labels])
-        return Found(there)
+            into.write(part.core, _among(known, self.pixels.integers(t, part.core)))
+        return Found(known)
 
 
 def _space(image: Any) -> Space:

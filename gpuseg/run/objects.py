@@ -4,8 +4,9 @@ Whatever fits into memory stays on the backend; of larger images every step goes
 result. Each object is measured and classified once, from all its pixels, wherever tiles cut it.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from gpuseg.axes import Voxel
 from gpuseg.backends import get_backend
 from gpuseg.backends.base import Backend
-from gpuseg.export import Sink
+from gpuseg.errors import FULL, why
+from gpuseg.export import Sink, label_dtype
 from gpuseg.model import ObjectModel
 from gpuseg.object.learning import doubt, feature_rows, probabilities, winners
 from gpuseg.objects import measure_blocks
@@ -27,6 +29,7 @@ from gpuseg.run.labelling import FLOATS, Found, Labeller
 from gpuseg.run.steps import Steps
 from gpuseg.tiles import Region, pieces, tile_size
 
+log = logging.getLogger(__name__)
 BYTES = 40  # of memory that a pixel takes on the way from one probability to its label
 AT_ONCE = 2**22  # pixels painted in one go
 PREDICTIONS, PROBABILITIES = "object predictions", "object probabilities"
@@ -91,14 +94,26 @@ class Run:
         if self.plan is None or not len(found.ids):
             return None
         source = Source(self.plan, self._pixels(labels), self.raw, None, told=self.told)
+        try:
+            columns = self._columns(source, t, labels, found)
+        except FULL as error:
+            if self.plan.backend.name == "cpu":
+                raise
+            self.plan.backend.release()
+            log.warning("%s; these objects are measured on the CPU", why(error))
+            source = replace(source, plan=replace(self.plan, backend=get_backend("cpu")))
+            tile = labels.tile or tile_size(labels.shape, self.plan.margin, AT_ONCE)
+            columns = measure_blocks.frame(source, t, tile, self.steps.step)
+        assert columns is not None
+        return columns | {"original_oid": found.ids}  # `labels` have numbers in their place
+
+    def _columns(self, source: Source, t: int, labels: Labels, found: Found) -> Columns | None:
         if labels.tile is None:
             self.steps.step()
             assert labels.array is not None
             return at_once(source, t, labels.array, found.ids, self.steps.step)
-        self.steps.stage_grows(3 * prod(-(-n // s) for n, s in zip(labels.shape, labels.tile, strict=True)))
-        columns = measure_blocks.frame(source, t, labels.tile, self.steps.step)
-        assert columns is not None
-        return columns | {"original_oid": found.ids}
+        self.steps.grow(3 * prod(-(-n // s) for n, s in zip(labels.shape, labels.tile, strict=True)))
+        return measure_blocks.frame(source, t, labels.tile, self.steps.step)
 
     def _pixels(self, labels: Labels) -> Pixels:
         """The labels as what is measured."""
@@ -155,7 +170,7 @@ def _table(
         return None
     assert said is not None
     of: dict[str, NDArray[Any]] = {
-        PREDICTIONS: said.values.astype(np.uint8),
+        PREDICTIONS: said.values.astype(label_dtype(said.values.tolist())),
         PROBABILITIES: said.proba,
         UNCERTAINTY: said.uncertainty,
     }

@@ -19,6 +19,7 @@ class Steps:
         self._progress, self._total = progress, stages * PARTS
         self._begun = 0  # stages
         self._done, self._of = 0, 1  # within the stage
+        self._told = 0
 
     def plan(self, stages: int) -> None:
         """There are so many stages in all."""
@@ -28,9 +29,9 @@ class Steps:
         """The next stage begins; it takes about so many steps."""
         self._begun, self._done, self._of = self._begun + 1, 0, max(1, of)
 
-    def stage_grows(self, of: int) -> None:
+    def grow(self, of: int) -> None:
         """The stage takes so many steps after all."""
-        self._of = max(1, of)
+        self._done, self._of = 0, max(1, of)
 
     def step(self) -> None:
         """Another step begins. Raises Cancelled if somebody asked for it."""
@@ -53,4 +54,5 @@ class Steps:
                 f"{self.name}: stopped after {100 * parts // self._total} % of the work, nothing is kept"
             )
         if self._progress is not None:
-            self._progress(parts, self._total)
+            self._told = max(self._told, parts)  # a step that is tried again is no step back
+            self._progress(self._told, self._total)

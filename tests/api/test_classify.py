@@ -594,9 +594,26 @@ def test_lengths_are_measured_as_in_training(tmp_path):
         api.classify(model, labels=plain, table=True)
 
 
-def test_a_gpu_that_is_full_at_any_moment_gives_the_same(tmp_path, pipeline, image, host_cuda, caplog):
-    """The k-th allocation fails, for every k: the run goes on in tiles, on the host, or on the CPU."""
-    count = 0
+FULL = {
+    "pixels": {},
+    "pixels, blocks": {"block": (1, 32, 40)},
+    "probabilities": {},
+    "probabilities, blocks": {"block": (1, 32, 40)},
+    "segmentation": {},
+    "segmentation, blocks": {"block": (1, 32, 40)},
+    "labels": {},
+    "labels, blocks": {"block": (1, 32, 40)},
+    "labels, as ilastik": {"block": (1, 32, 40), "blockwise": "ilastik", "halo": 3},
+}
+
+
+@pytest.mark.parametrize("case", FULL)
+def test_a_gpu_that_is_full_at_any_moment_gives_the_same(
+    tmp_path, pipeline, image, sources, host_cuda, caplog, case
+):
+    """The k-th allocation fails, for many k: the run goes on in tiles, on the host, or on the CPU."""
+    count, kind = 0, case.split(",")[0]
+    how = FULL[case] | {"export": ["object identities", "blockwise object predictions"], "table": True}
 
     def fails_at(k):
         def rule(size):
@@ -609,17 +626,30 @@ def test_a_gpu_that_is_full_at_any_moment_gives_the_same(tmp_path, pipeline, ima
     def run(k):
         nonlocal count
         count, host_cuda.failing = 0, fails_at(k)
-        how = {"export": OBJECTS[0], "table": True, "backend": "cuda"}
-        found = api.run(pipeline, image, output=f"{tmp_path}/{k}.npy", **how)
-        return load(tmp_path / f"{k}.npy"), found.table
+        more = how | {"output": f"{tmp_path}/{k}/{{result_type}}.npy", "backend": "cuda"}
+        if kind == "pixels":
+            found = api.run(pipeline, image, **more)
+        else:
+            found = api.classify(pipeline, raw=image, **{kind: sources[kind]}, **more)
+        return [load(p) for p in found.outcomes[0].outputs], found.table
 
     expected, table = run(-1)
-    for k in range(count):
-        classes, measured = run(k)
-        assert_array_equal(classes, expected)
+    allocations = count
+    for k in range(0, allocations, max(1, allocations // 12)):
+        made, measured = run(k)
+        for one, other in zip(made, expected, strict=True):
+            assert_array_equal(one, other)
         pd.testing.assert_frame_equal(measured, table, rtol=1e-6, atol=1e-6)
-    assert "going on in tiles" in caplog.text
-    assert "probabilities go to a temporary file" in caplog.text
+    assert "going on in tiles" in caplog.text or "measured on the CPU" in caplog.text
+
+
+def test_a_gpu_that_stays_full_leaves_the_work_to_the_cpu(
+    tmp_path, pipeline, image, sources, host_cuda, monkeypatch
+):
+    expected = api.classify(pipeline, raw=image, labels=sources["labels"], table=True, backend="cpu").table
+    host_cuda.failing = lambda size: size > 1000
+    found = api.classify(pipeline, raw=image, labels=sources["labels"], table=True, backend="cuda").table
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_classes_as_a_picture_have_a_coloured_twin(tmp_path, pipeline, image):
@@ -628,3 +658,127 @@ def test_classes_as_a_picture_have_a_coloured_twin(tmp_path, pipeline, image):
     assert Path(done.outputs[1]).name == "a_colors.png"
     palette = np.array([(0, 0, 0), *(c.color for c in pipeline.objects.classes)])
     assert_array_equal(colors, palette[values])
+
+
+def test_labels_in_a_table_of_a_segmentation_go_back_to_their_objects(tmp_path, pipeline, image):
+    """Values of a segmentation are no numbers of objects, even where each object has its own."""
+    values = np.zeros((60, 80), np.uint8)
+    for i, v in enumerate((3, 1, 4, 2)):
+        values[5:20, 5 + 18 * i : 15 + 18 * i] = v
+    path = store(tmp_path / "s.tif", values, "yx")
+    table = api.classify(pipeline, raw=image, segmentation=path, table=tmp_path / "t.csv").table
+    assert table["original_oid"].tolist() == [3, 1, 4, 2]
+    said = pd.read_csv(tmp_path / "t.csv", dtype={"User Label": str})
+    said["User Label"] = ["round", "long", "round", "long"]
+    said.to_csv(tmp_path / "said.csv", index=False)
+    again = api.classify(
+        pipeline, raw=image, segmentation=path, table=True, object_labels=tmp_path / "said.csv"
+    ).table
+    assert again["User Label"].tolist() == ["round", "long", "round", "long"]
+
+
+def test_labels_are_no_file_that_a_table_may_overwrite(tmp_path, pipeline, image):
+    said = tmp_path / "said.csv"
+    said.write_text("id,class\n1,large\n")
+    with pytest.raises(InputError, match="would overwrite the input"):
+        api.run(pipeline, image, table=said, object_labels=said)
+    assert said.read_text() == "id,class\n1,large\n"
+
+
+def test_labels_of_a_name_that_two_images_have_are_refused(tmp_path, pipeline):
+    paths = [store(tmp_path / sub / "x.tif", drawn(seed=i), "yx") for i, sub in enumerate("pq")]
+    said = tmp_path / "said.csv"
+    said.write_text("image,id,class\nx.tif,1,large\n")
+    with pytest.raises(LabelError, match=r"labels of 'x.tif' may be of 2 images: .*p/x.tif, .*q/x.tif"):
+        api.run(pipeline, paths, table=True, object_labels=said)
+    said.write_text(f"image,id,class\n{paths[1]},1,large\n")
+    table = api.run(pipeline, paths, table=True, object_labels=said).table
+    assert set(table[table["User Label"] == "large"]["image"]) == {paths[1]}
+
+
+def test_an_image_that_fails_late_leaves_nothing_in_table_pictures_and_report(tmp_path, pipeline, image):
+    movie = np.stack([drawn(seed=1), drawn(seed=2)]).astype(np.float32)
+    movie[1, 5, 5] = np.nan
+    bad = store(tmp_path / "bad.h5", movie, "tyx")
+    done = api.run(
+        pipeline,
+        [bad, image],
+        table=tmp_path / "t.h5",
+        pictures=True,
+        whole_image=True,
+        report=tmp_path / "r.html",
+        on_error="skip",
+    )
+    assert [o.error is None for o in done.outcomes] == [False, True]
+    with h5py.File(tmp_path / "t.h5") as file:
+        assert len(file["images"]) == len(file["table"]) + 1  # and the raw image
+        assert set(file["table"]["image"]) == {image.encode()}
+    page = (tmp_path / "r.html").read_text()
+    assert "time point 0" not in page
+    assert "NaN" in page
+
+
+def test_the_first_image_is_no_measure_for_others_if_it_fails(tmp_path, pipeline, image):
+    flat = store(tmp_path / "v.h5", np.zeros((20, 30, 2), np.uint8), "yxc")
+    done = api.run(pipeline, [flat, image], table=True, on_error="skip")
+    assert [o.error is None for o in done.outcomes] == [False, True]
+
+
+def test_where_every_image_fails_the_report_says_why(tmp_path, pipeline, caplog):
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes(b"II*\0")
+    done = api.run(pipeline, bad, table=tmp_path / "t.csv", report=tmp_path / "r.html", on_error="skip")
+    assert done.table is None
+    assert not (tmp_path / "t.csv").exists()
+    assert "bad.tif" in (tmp_path / "r.html").read_text()
+    assert "no image could be done" in caplog.text
+
+
+def test_many_images_with_pictures_need_few_open_files(tmp_path, pipeline):
+    import resource
+
+    paths = [store(tmp_path / f"{i}.npy", drawn((30, 40), seed=i, count=3), "yx") for i in range(60)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    there = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there + 60 + 30, limits[1]))  # a temporary file for each
+    try:
+        api.run(pipeline, paths, axes="yx", table=tmp_path / "t.h5", pictures=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with h5py.File(tmp_path / "t.h5") as file:
+        assert len(file["images"]) == len(file["table"])
+
+
+def test_sizes_of_pixels_that_contradict_each_other_are_told(tmp_path, caplog):
+    labels = np.zeros((30, 30), np.uint8)
+    labels[5:15, 5:15], labels[18:22, 18:22] = 1, 2
+    paths = [
+        store(tmp_path / f"{i}.tif", labels, "yx", voxel=Voxel({"y": s, "x": s}))
+        for i, s in enumerate((2.0, 0.5))
+    ]
+    with caplog.at_level(logging.WARNING, "gpuseg"):
+        api.measure(paths[0], raw=paths[1], spacing="file", features=["count"])
+    assert "say other pixel sizes: y 2, x 2 is taken" in caplog.text
+
+
+def test_large_values_of_a_segmentation_are_kept_in_blocks_too(tmp_path):
+    values = np.zeros((30, 30), np.uint64)
+    values[3:9, 3:9], values[3:9, 9:15], values[20:26, 3:20] = 2**40, 2**40 + 1, 5
+    path = store(tmp_path / "s.npy", values, "yx")
+    for block in (None, 7):
+        table = api.classify(Pipeline(), segmentation=path, axes="yx", table=True, block=block).table
+        assert table["original_oid"].tolist() == [2**40, 2**40 + 1, 5]
+
+
+def test_no_image_is_no_work(pipeline):
+    with pytest.raises(InputError, match="no image is given"):
+        api.run(pipeline, [])
+
+
+def test_class_values_beyond_a_byte_are_written_whole(tmp_path, pipeline, image):
+    from dataclasses import replace as changed
+
+    classes = tuple(changed(c, value=300 * (i + 1)) for i, c in enumerate(pipeline.objects.classes))
+    wide = changed(pipeline, objects=changed(pipeline.objects, classes=classes, provenance={}))
+    (done,) = api.run(wide, image, output=f"{tmp_path}/o.tif").outcomes
+    assert set(np.unique(load(done.outputs[0]))) == {0, 300, 600}

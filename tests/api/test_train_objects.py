@@ -170,12 +170,32 @@ def test_a_table_and_a_report_of_the_training_may_be_had(tmp_path, labels):
         ({"object_labels": ["a.csv", "b.csv"]}, InputError, "2 files of object labels for 1 images"),
         ({"names": ["short"]}, InputError, "long"),
         ({"spacing": "file"}, InputError, "does not say how large a pixel is"),
+        ({"features": [len]}, InputError, "feature 'len' is a function: a model cannot keep it"),
+        ({"use": ["Bounding Box Minimum_0"]}, InputError, "were not asked for: Bounding Box Minimum_0"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(tmp_path, labels, monkeypatch, change, error, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):
         api.train_objects(**(labels | {"features": ["count"]} | change))
+
+
+def test_a_model_does_not_replace_the_one_it_is_made_from(tmp_path, labels):
+    pixel_classifier(drawn()).save(tmp_path / "p.gpuseg")
+    with pytest.raises(InputError, match="would overwrite the input"):
+        api.train_objects(
+            raw=labels["raw"],
+            pixel_model=tmp_path / "p.gpuseg",
+            segment=SEGMENT,
+            object_labels=labels["object_labels"],
+            output=tmp_path / "p.gpuseg",
+        )
+
+
+def test_names_are_those_of_the_labels(labels):
+    known = ObjectLabels.at_positions([[4, 3], [4, 25]], ["long", "short"], names=["long", "short"])
+    with pytest.raises(InputError, match="have names of classes already"):
+        api.train_objects(labels=labels["labels"], object_labels=known, names=["a", "b"])
 
 
 def test_one_class_is_refused_with_the_file(labels):

@@ -132,6 +132,27 @@ def test_the_hash_of_a_pipeline_is_of_all_its_stages() -> None:
         (lambda: small_objects(columns=("a", "a", "b")), ModelError, "2 names of columns"),
         (lambda: small_objects(classes=label_classes([1])), ModelError, "do not name the 2 columns"),
         (lambda: small_objects(measured=Measured(ndim=4)), ModelError, "in 4 dimensions"),
+        (
+            lambda: small_objects(classes=label_classes([1, 2], {1: "a", 2: "a"})),
+            ModelError,
+            "two classes have one name: a, a",
+        ),
+        (lambda: small_objects(provenance={"training": 5}), ModelError, "training = '5'"),
+        (
+            lambda: small_objects(provenance={"training": {"importances": [1.0]}}),
+            ModelError,
+            "3 numbers are needed",
+        ),
+        (
+            lambda: small_objects(provenance={"training": {"oob_confusion": [[1, 2], [3]]}}),
+            ModelError,
+            "confusion .* of 2 classes",
+        ),
+        (
+            lambda: small_model(provenance={"training": {"importances": "x"}}),
+            ModelError,
+            "importances x, 3 numbers",
+        ),
         (lambda: small_objects(measured=Measured(margin=(1, -1))), ModelError, "margin"),
         (lambda: small_objects(measured=Measured(spacing=(0.0, 1.0, 1.0))), ModelError, "spacing"),
     ],

@@ -212,6 +212,12 @@ def test_more_classes_than_names_are_refused():
         ObjectClassifier(classes=["a", "b"]).fit(table, few(kind))
 
 
+def test_two_classes_of_one_name_are_refused():
+    table, kind = scene()
+    with pytest.raises(LabelError, match="two classes have one name: a, a, b"):
+        ObjectClassifier(classes=["a", "a", "b"]).fit(table, few(kind))
+
+
 def test_a_table_that_lacks_columns_is_refused_by_name():
     model, table, _ = fitted()
     with pytest.raises(ModelMismatchError, match=r"the table lacks 1 of the 13 columns .*: Mean Intensity"):

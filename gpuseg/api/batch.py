@@ -47,7 +47,13 @@ class Failures(dict[str, GpusegError]):
 
 def named(paths: Paths) -> list[str]:
     """One path or several, as text."""
-    return [str(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    if strange := [p for p in several if not isinstance(p, str | Path)]:
+        raise InputError(
+            f"{type(strange[0]).__name__} is given where the path of a file is needed",
+            hint="arrays go to PixelClassifier, gpuseg.segment, gpuseg.measure and ObjectClassifier",
+        )
+    return [str(p) for p in several]
 
 
 def each(

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
-from gpuseg.api.findings import Findings, by_image
+from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import open_pipeline
 from gpuseg.api.objects import Asked, Files, Kind, Opened
 from gpuseg.api.pictures import Kept
@@ -23,7 +23,6 @@ from gpuseg.backends.base import Backend
 from gpuseg.errors import InputError
 from gpuseg.export import RESULTS, ExportSettings, Sink, Target
 from gpuseg.model import Pipeline
-from gpuseg.object.label_files import read_labels
 from gpuseg.object.labels import ObjectLabels, beyond
 from gpuseg.objects.choice import Features
 from gpuseg.objects.settings import several, whole
@@ -59,7 +58,7 @@ def run(
     report: PathLike | None = None,
     segment: Mapping[str, Any] | None = None,
     features: Features | None = None,
-    object_labels: PathLike | ObjectLabels | None = None,
+    object_labels: Paths | ObjectLabels | None = None,
     output: str = exports.DEFAULT_NAME,
     format: str | None = None,
     cutout: str | Mapping[str, tuple[int | None, int | None]] | None = None,
@@ -72,6 +71,7 @@ def run(
     block: int | Sequence[int] | None = None,
     halo: int | Sequence[int] | None = None,
     blockwise: Blockwise = "exact",
+    spacing: float | Sequence[float] | Literal["file"] | None = None,
     axes: str | None = None,
     backend: str = "auto",
     gpu_memory: int | str | None = None,
@@ -90,13 +90,16 @@ def run(
         one table. pictures : also of every object, in .h5; with a `image_margin`, or the `whole_image`.
     report : a page (.html) that shows what was done.
     segment : settings of `gpuseg.segment`, in place of those in the model.
-    features : to measure for the table, besides those that the object classifier was trained with.
-    object_labels : what people said of objects, for the column `User Label`.
+    features : of the table; by default those that were measured in training.
+    object_labels : what people said of objects, for the column `User Label`: a file for all images, one for
+        each, or `ObjectLabels`.
     output, format, cutout, renormalise, dtype, axis_order : what is written, as in `predict`.
     block : pixels along z, y, x, or one number, to compute at once; by default a whole time point if it fits
         into memory. Every object is found, measured and classified once, whatever the blocks.
     blockwise : "ilastik" makes the results "blockwise object predictions" and "... probabilities" as ilastik
         does, of what each block and its `halo` show; "exact" makes them equal to those of the whole.
+    spacing : size of a pixel, one number or along z, y, x, or "file", where the classifier measures lengths;
+        by default as in its training.
     axes : of the images. backend, gpu_memory, progress, cancel, on_error : as in `predict`.
 
         run("cells.gpuseg", ["a.tif", "b.tif"], export=["object predictions"], table="all.parquet")
@@ -145,7 +148,8 @@ def together(given: Mapping[Kind, Paths | None], raw: Paths | None) -> list[File
     kinds = [kind for kind, paths in given.items() if paths is not None]
     if len(kinds) != 1:
         raise InputError(
-            f"{len(kinds)} of probabilities, segmentation and labels are given: objects come from one of them"
+            f"{len(kinds)} of probabilities, segmentation and labels are given: objects are of one of them",
+            hint="labels=... (--label-image), segmentation=... (--segmentation) or probabilities=...",
         )
     others = named(given[kinds[0]] or [])
     raws = [None] * len(others) if raw is None else named(raw)
@@ -156,8 +160,9 @@ def together(given: Mapping[Kind, Paths | None], raw: Paths | None) -> list[File
         )
     repeated = len(set(raws)) < len(raws)
     files = [Files(kinds[0], r, o, repeated) for r, o in zip(raws, others, strict=True)]
-    if len({f.name for f in files}) < len(files):
-        raise InputError("an image is named twice")
+    names = [f.name for f in files]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise InputError(f"{twice[0]}: is named twice", hint="name every image once")
     return files
 
 
@@ -213,6 +218,7 @@ class _Work:
         model, name = self.asked.pipeline.objects, opened.files.name
         labels = self.labels.get(name)
         findings = Findings(run.plan, opened.ndim, opened.channels, self.asked.how, labels)
+        findings.shown = self.asked.shown(opened) if self.asked.table else None
         cut = [s for s in sinks if self.crops is not None and s.result.startswith(BLOCKWISE)]
         exact = [s for s in sinks if s not in cut]
         run.steps.plan(run.labeller.times * (run.stages + bool(cut)))
@@ -226,19 +232,18 @@ class _Work:
                 crops.Crops(run.plan, run.raw, model, self.backend, *self.crops).paint(cut, frame, run.steps)
             if self.report is not None:
                 rows = findings.table(model, last=frame.t)
-                self.report.add(name, frame, opened.under, rows, run.labeller.times)
+                self.report.add(name, frame, opened.under, rows)
             if self.kept is not None:
                 self.kept.add(opened, frame)
         if labels is not None:
             findings.lost += beyond(labels, opened.objects)
+            findings.finish()
         return findings
 
     def _tell(self, name: str, findings: Findings) -> None:
         """How many objects there are of each class; and every label that no object has."""
         log.info("%s: %s", name, findings.told(self.asked.pipeline.objects))
-        notices = [f"{name}: a label is not used: {lost}" for lost in findings.lost]
-        for notice in notices:
-            log.warning("%s", notice)
+        notices = tell_lost(name, findings)
         if self.report is not None:
             self.report.notices += notices
 
@@ -252,13 +257,14 @@ class _How:
     report: PathLike | None = None
     segment: Mapping[str, Any] | None = None
     features: Features | None = None
-    object_labels: PathLike | ObjectLabels | None = None
+    object_labels: Paths | ObjectLabels | None = None
     pictures: bool = False
     image_margin: int = 0
     whole_image: bool = False
     block: int | Sequence[int] | None = None
     halo: int | Sequence[int] | None = None
     blockwise: Blockwise = "exact"
+    spacing: float | Sequence[float] | Literal["file"] | None = None
     axes: str | None = None
     raw_axes: str | None = None
     backend: str = "auto"
@@ -296,21 +302,27 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         measured=how.tells or any(_needs_features(r) for r in results),
         table=how.tells,
         features=how.features,
+        spacing=how.spacing,
         block=_space("block", how.block),
     )
     where = None if isinstance(how.table, bool) else check_path(how.table, images=how.pictures)
+    if where is not None:
+        exports.check_template(str(where), known=exports.NAMES)
     if how.pictures and where is None:
         raise InputError("pictures of objects are kept in an HDF5 table", hint="table='objects.h5'")
     page = None if how.report is None else check_report(how.report)
     cut = _crops(how.blockwise, how.block, how.halo)
     said, names, read = how.object_labels, [f.name for f in files], [*models]
-    if isinstance(said, str | Path):
-        read.append(str(said))
-        said = read_labels(said, numbers=kind != "labels")
-    labels = by_image(said, names)
+    if said is not None and not isinstance(said, ObjectLabels):
+        read += named(said)
+    labels = by_image(None if said is None else labels_given(said, files), names)
     failed = _survey(asked, files, [p for p in (where, page) if p is not None], read, how.on_error)
+    if pipeline.objects is None and how.tells:
+        log.warning("the model has no object classifier: objects are measured, and have no classes")
     backends = get_backends(how.backend, how.gpu_memory)
-    report = None if page is None else Report(str(page), pipeline, how.shown())
+    told = {"model": ", ".join(models), "object labels": ", ".join(read[len(models) :])}
+    sources = {kind: [p for f in files for p in f.paths]}
+    report = None if page is None else Report(str(page), pipeline, how.shown(), told | sources)
     kept = Kept(asked, how.image_margin, how.whole_image) if how.pictures else None
     work = _Work(asked, backends, how.backend, labels, report, kept, cut)
     by_name = {f.name: f for f in files}
@@ -393,10 +405,17 @@ def _survey(
                 _check_alike(columns, one.name)
             targets += [(one.name, target) for target in made]
     written = [(name, t.result, file) for name, t in targets for file in t.files]
-    written += [(files[0].name, "table or report", str(path)) for path in more]
+    for path in more:
+        of = [f.name for f in files] if "{" in str(path) else [files[0].name]
+        written += [(name, "table or report", table_path(path, name)) for name in of]
     exports.check_collisions(written, [*(p for f in files for p in f.paths), *models])
     exports.check_space([(t.path, t.nbytes) for _, t in targets])
     return failed
+
+
+def table_path(where: Path, image: str) -> str:
+    """Where the table of an image goes: the one name of all, or its own by the placeholders."""
+    return exports.output_path(str(where), image, "Table") if "{" in str(where) else str(where)
 
 
 def _check_alike(columns: dict[str, Any], name: str) -> None:
@@ -420,14 +439,25 @@ def _finish(
     if work.tables:
         table = join_tables(work.tables) if several else next(iter(work.tables.values()))
         table.attrs["failed"] = [o.image for o in outcomes if o.error is not None]
-    if table is not None and where is not None:
-        write_table(table, where, None if work.kept is None else work.kept.cutouts())
-        log.info("%s: %d objects, %d columns", where, len(table), len(table.columns))
+    written = [] if where is None else list(_tables(work, table, where))
+    for path, rows, names in written:
+        write_table(rows, path, None if work.kept is None else work.kept.cutouts(names))
+        log.info("%s: %d objects, %d columns", path, len(rows), len(rows.columns))
     if table is None and work.asked.table:
         log.error("no image could be done, so there is no table")
     if work.report is not None:
         work.report.notices += [f"{o.image}: {o.error.problem}" for o in outcomes if o.error is not None]
-        work.report.files += [*(f for o in outcomes for f in o.outputs), *([str(where)] if where else [])]
+        work.report.files += [*(f for o in outcomes for f in o.outputs), *(path for path, _, _ in written)]
         work.report.write(pd.DataFrame() if table is None else table, "Object classification")
         log.info("%s: report", work.report.path)
     return table
+
+
+def _tables(
+    work: _Work, table: "pd.DataFrame | None", where: Path
+) -> Iterator[tuple[str, "pd.DataFrame", list[str]]]:
+    """Every table to be written: its path, its rows, the images it is of."""
+    if "{" in str(where):
+        yield from ((table_path(where, name), rows, [name]) for name, rows in work.tables.items())
+    elif table is not None:
+        yield str(where), table, list(work.tables)

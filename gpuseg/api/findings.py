@@ -1,7 +1,7 @@
 """What is known of the objects of one image, collected time point by time point, as a table at last."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.api.objects import Scale
-from gpuseg.errors import LabelError
+from gpuseg.api.batch import Paths, named
+from gpuseg.api.objects import Files, Scale
+from gpuseg.errors import InputError, LabelError
 from gpuseg.export import nickname
 from gpuseg.model import ObjectModel
+from gpuseg.object.label_files import read_all_labels, read_labels
 from gpuseg.object.labels import Lost, ObjectLabels, decide
-from gpuseg.objects.columns import Columns, Plan, empty
+from gpuseg.objects.columns import CENTER, HIGH, LOW, SIZE, Columns, Plan, empty
 from gpuseg.objects.measure import ATTRS, described, table_of
 from gpuseg.run.objects import Classified, Frame
 from gpuseg.tables import classified
@@ -34,6 +36,7 @@ class Findings:
     channels: int
     scale: Scale
     labels: ObjectLabels | None = None
+    shown: set[str] | None = None  # ids of the features in the table, None for all
     lost: list[Lost] = field(default_factory=list)
     _columns: list[Columns | None] = field(default_factory=list)
     _said: list[Classified] = field(default_factory=list)
@@ -59,6 +62,9 @@ class Findings:
         table = table_of(frames, lambda: empty(plan, self.ndim, self.channels))
         told = described(plan, list(table), self.ndim, self.channels, scale.margin, scale.spacing)
         table.attrs[ATTRS] = told
+        if self.shown is not None:
+            hidden = [c for c, key in told["columns"].items() if key not in self.shown and not always(c)]
+            table = table.drop(columns=hidden)
         if model is None:
             return table
         said = self._said if last is None else self._said[-1:]
@@ -84,8 +90,20 @@ class Findings:
             return text
         values = np.concatenate([said.values for said in self._said])
         text += ": " + ", ".join(f"{c.name} {int((values == c.value).sum())}" for c in model.classes)
-        doubtful = sum(bool(reason) for said in self._said for reason in said.ambiguous)
-        return text + (f"; {doubtful} ambiguous, with features that are no numbers" if doubtful else "")
+        doubtful = [reason for said in self._said for reason in said.ambiguous if reason]
+        if not doubtful:
+            return text
+        some = sorted({cause.partition(" is ")[0] for reason in doubtful for cause in reason.split("; ")})
+        more = f" and {len(some) - 3} more" if len(some) > 3 else ""
+        return f"{text}; {len(doubtful)} ambiguous: no number is their {', '.join(some[:3])}{more}"
+
+    def finish(self) -> None:
+        """After the last time point: if all labels are of the first, perhaps nobody said of which."""
+        if self.labels is not None and len(self._values) > 1 and len(self.labels) and not self.labels.t.any():
+            log.warning(
+                "all object labels are of time point 0, the image has %d; a column `timestep` says of which",
+                len(self._values),
+            )
 
     def _user_values(self, frame: Frame) -> NDArray[np.int64]:
         if self.labels is None:
@@ -94,6 +112,11 @@ class Findings:
         found = decide(own, _names_at(frame, own.position), frame.found.names)
         self.lost += found.lost
         return found.classes[1:]
+
+
+def always(column: str) -> bool:
+    """Whether every table has this column."""
+    return column == SIZE or column.startswith(tuple(f"{title}_" for title in (LOW, HIGH, CENTER)))
 
 
 def _names_at(frame: Frame, position: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -106,6 +129,51 @@ def _names_at(frame: Frame, position: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
+def labels_given(
+    given: Paths | ObjectLabels, files: Sequence[Files], names: Sequence[str] = ()
+) -> ObjectLabels:
+    """All object labels: as they are, of one file for all images, or of one for each."""
+    numbers = files[0].kind != "labels"
+    if isinstance(given, ObjectLabels):
+        if names:
+            raise InputError("the ObjectLabels have names of classes already", hint="leave names out")
+        return given
+    if isinstance(given, Mapping):
+        raise InputError(
+            "object labels are a dictionary; which image are they of?",
+            hint="ObjectLabels.of(label_image, {...})",
+        )
+    if len(paths := named(given)) == 1:
+        labels = read_labels(paths[0], names=names, numbers=numbers)
+    elif len(paths) == len(files):
+        each = {f.name: p for f, p in zip(files, paths, strict=True)}
+        labels = read_all_labels(each, names=names, numbers=numbers)
+    else:
+        raise InputError(
+            f"{len(paths)} files of object labels for {len(files)} images",
+            hint="give one with a column `image` for all, or one for each image in their order",
+        )
+    if files[0].kind in ("pixels", "probabilities") and (labels.position[:, 0] < 0).any():
+        log.warning(
+            "%s: names objects by number alone; numbers hold for the segmentation that they were read from,"
+            " x and y hold for any",
+            ", ".join(paths),
+        )
+    return labels
+
+
+def tell_lost(name: str, findings: "Findings") -> list[str]:
+    """Warn of every label that no object has; returns what was said."""
+    lost, total = findings.lost, 0 if findings.labels is None else len(findings.labels)
+    notices = []
+    if len(lost) > 1 and len(lost) >= total / 2:
+        notices.append(f"{name}: {len(lost)} of {total} labels name no object: are they of another image?")
+    notices += [f"{name}: a label is not used: {one}" for one in lost]
+    for notice in notices:
+        log.warning("%s", notice)
+    return notices
+
+
 def by_image(labels: ObjectLabels | None, images: Sequence[str]) -> dict[str, ObjectLabels]:
     """The labels of each image, which they may call by its path, its file name, its nickname or its stem.
 
@@ -116,7 +184,10 @@ def by_image(labels: ObjectLabels | None, images: Sequence[str]) -> dict[str, Ob
         return {}
     owner = {name: _owner(name, images) for name in labels.images}
     if strange := [name for name, image in owner.items() if image is None]:
-        log.warning("object labels of images that are not given are not used: %s", ", ".join(strange))
+        log.warning(
+            "object labels of images that are not given are not used: %s; the images are %s",
+            *(", ".join(strange), ", ".join(images[:5]) + (", ..." if len(images) > 5 else "")),
+        )
     mine = np.array([owner[name] or "" for name in labels.image], object)
     return {image: labels.pick(mine == image) for image in images}
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,13 +11,13 @@ import numpy as np
 from gpuseg import __version__
 from gpuseg.api.predict import made_of_pixels
 from gpuseg.api.segment import ProbabilityMap
-from gpuseg.axes import SPACE, sizes
+from gpuseg.axes import SPACE, Voxel, sizes
 from gpuseg.backends.base import Backend
 from gpuseg.errors import ModelMismatchError
 from gpuseg.export import RESULTS, ExportSettings, Made, Target, axes_text, label_dtype
 from gpuseg.io import Image, open_image
 from gpuseg.model import Measured, Pipeline
-from gpuseg.objects.choice import NOT_LOCATION, Features, choose
+from gpuseg.objects.choice import NOT_LOCATION, Features, choose, identity
 from gpuseg.objects.columns import Plan
 from gpuseg.objects.measure import lengths, margin_of
 from gpuseg.objects.pixels import Pixels, beneath, pair
@@ -115,6 +115,7 @@ class Asked:
     table: bool = False  # whether somebody wants to see them
     features: Features | None = None
     scale: Scale | None = None  # None: that of the object classifier
+    spacing: Any = None  # size of a pixel, in place of that of the object classifier's training
     block: tuple[int, ...] | None = None
 
     def open(self, files: Files, stack: ExitStack) -> Opened:
@@ -165,17 +166,20 @@ class Asked:
     def how(self) -> Scale:
         """The scale that counts."""
         model = self.pipeline.objects
-        return self.scale or (Scale() if model is None else Scale.of(model.measured))
+        scale = self.scale or (Scale() if model is None else Scale.of(model.measured))
+        return scale if self.spacing is None else replace(scale, spacing=self.spacing)
 
     def plan_of(self, opened: Opened, b: Backend | None) -> Plan:
         """What is measured of the objects of an image, alike in training and after. b: None to check only."""
         model, how = self.pipeline.objects, self.how
         spacing, unit = lengths(how.spacing, how.unit, opened.objects, opened.under)
+        if self.spacing is None and self.scale is None:
+            _check_size(opened, spacing, unit)
         if model is not None and unit != model.measured.unit:
             raise ModelMismatchError(
                 f"{opened.files.name}: lengths are in {unit or 'pixels'}, the classifier learned them in"
                 f" {model.measured.unit or 'pixels'}",
-                hint="save the pixel size with the image, in the same unit as in training",
+                hint="save the pixel size with the image in that unit, or give the spacing",
             )
         rows = tuple(choose(self._features(), opened.ndim, opened.channels))
         return Plan(b, rows, (), spacing, unit, margin_of(how.margin))  # type: ignore[arg-type]
@@ -185,7 +189,16 @@ class Asked:
         asked, model = _listed(self.features), self.pipeline.objects
         if model is None:
             return asked or [NOT_LOCATION]
-        return [*model.measured.features, *asked] if self.table else list(model.measured.used)
+        if not self.table:
+            return list(model.measured.used)
+        return [*model.measured.used, *asked] if asked else list(model.measured.features)
+
+    def shown(self, opened: Opened) -> set[str] | None:
+        """Ids of the features that the table is to have, None for all that are measured."""
+        asked = _listed(self.features)
+        if not asked:
+            return None
+        return {identity(row) for row in choose(asked, opened.ndim, opened.channels)}
 
     def run(self, opened: Opened, backends: Sequence[Backend], steps: Steps, sinks: Any = ()) -> Run:
         """How the objects of an open image are found and measured. sinks: of pixel results."""
@@ -226,6 +239,22 @@ class Asked:
         return targets
 
 
+def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:
+    """ModelMismatchError if a file says another pixel size than the one that was fixed in training."""
+    if not unit:
+        return
+    for pixels in (opened.objects, opened.under):
+        voxel = Voxel() if pixels is None else pixels.voxel
+        for axis, learned in zip(SPACE, spacing, strict=True):
+            size = voxel.size.get(axis, learned)
+            if abs(size - learned) > 0.01 * learned and pixels is not None:
+                raise ModelMismatchError(
+                    f"{pixels.name}: a pixel is {size:g} along {axis}, the classifier measures with"
+                    f" {learned:g} {unit}",
+                    hint="spacing='file' (--spacing file) takes the size in each file; or give numbers",
+                )
+
+
 def _listed(features: Features | None) -> list[Any]:
     if features is None:
         return []
@@ -238,11 +267,12 @@ def made(pipeline: Pipeline, result: str, n: dict[str, int]) -> Made:
     if row.source != "objects":
         assert pipeline.pixel is not None
         return made_of_pixels(pipeline.pixel, result, n)
-    provenance = json.dumps({"gpuseg": __version__, "result": row.title, "model": pipeline.hash})
+    told: dict[str, Any] = {"gpuseg": __version__, "result": row.title, "model": pipeline.hash}
     if result == IDENTITIES:
-        return Made(result, np.dtype(np.uint32), provenance=provenance)
+        return Made(result, np.dtype(np.uint32), provenance=json.dumps(told))
     assert pipeline.objects is not None
     classes = pipeline.objects.classes
+    provenance = json.dumps(told | {"classes": {str(c.value): c.name for c in classes}})
     if row.kind == "labels":
         colors = tuple(c.color for c in classes)
         dtype = label_dtype([c.value for c in classes])

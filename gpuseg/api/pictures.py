@@ -1,6 +1,6 @@
 """Labels that are kept until the table is written, for the pictures of its objects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,12 +39,12 @@ class Kept:
         """Without an image that failed."""
         self._labels.pop(name, None)
 
-    def cutouts(self) -> Cutouts:
-        """What the table's pictures are cut from; one image after the other is open."""
-        return Cutouts(self._sources(), margin=self.margin, whole=self.whole)
+    def cutouts(self, names: Sequence[str]) -> Cutouts:
+        """What the pictures of these images' objects are cut from; one image after the other is open."""
+        return Cutouts(self._sources(names), margin=self.margin, whole=self.whole)
 
-    def _sources(self) -> Iterator[CutoutSource]:
-        for files, labels in self._labels.values():
+    def _sources(self, names: Sequence[str]) -> Iterator[CutoutSource]:
+        for files, labels in (self._labels[name] for name in names):
             with ExitStack() as stack:
                 opened = self.asked.open(files, stack)
                 n, image = opened.objects.sizes, opened.first

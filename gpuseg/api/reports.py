@@ -25,6 +25,7 @@ class Report:
     path: str
     pipeline: Pipeline
     settings: Mapping[str, Any] = field(default_factory=dict)
+    read: Mapping[str, Any] = field(default_factory=dict)  # files
     notices: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     album: Album = field(init=False)
@@ -33,12 +34,11 @@ class Report:
         objects = self.pipeline.objects
         self.album = Album(() if objects is None else objects.classes)
 
-    def add(self, name: str, frame: Frame, raw: Any, rows: "pd.DataFrame", times: int) -> None:
+    def add(self, name: str, frame: Frame, raw: Any, rows: "pd.DataFrame") -> None:
         """A time point of an image."""
-        title = name if times == 1 else f"{name}, time point {frame.t}"
         z, y, x = frame.labels.shape
         self.album.add(
-            title,
+            name,
             (z, y, x),
             None if raw is None else raw.read,
             lambda t, region: frame.labels.read(region),
@@ -54,6 +54,7 @@ class Report:
             provenance=self._provenance(),
             importances=None if model is None else importances(model),
             confusion=None if model is None else confusion(model),
+            confusion_of="out-of-bag, of the labels it learned from",
             files=self.files,
             notices=self.notices,
         )
@@ -62,7 +63,7 @@ class Report:
     def _settings(self) -> dict[str, Any]:
         s = self.pipeline.segmentation
         segmentation = {} if s is None else {f"segmentation: {k}": v for k, v in s.arguments().items()}
-        return dict(self.settings) | segmentation
+        return dict(self.read) | dict(self.settings) | segmentation
 
     def _provenance(self) -> dict[str, Any]:
         stages = {"pixel classifier": self.pipeline.pixel, "object classifier": self.pipeline.objects}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpuseg import export as exports
 from gpuseg.api.batch import Paths, named
 from gpuseg.api.classify import PathLike, Progress, run_files, together
-from gpuseg.api.findings import Findings, by_image
+from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import MODEL, open_pipeline
 from gpuseg.api.objects import Asked, Files, Kind, Scale
 from gpuseg.api.reports import check_report
@@ -26,7 +26,6 @@ from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.forests.validation import Validation
 from gpuseg.model import ObjectModel, Pipeline
 from gpuseg.object import learning
-from gpuseg.object.label_files import read_all_labels, read_labels
 from gpuseg.object.labels import ObjectLabels, beyond
 from gpuseg.objects.choice import NOT_LOCATION, Features, declared
 from gpuseg.objects.settings import Settings
@@ -93,12 +92,15 @@ def train_objects(
         "probabilities": probabilities,
     }
     files = _files(given, raw, stages)
-    known = _labels(object_labels, files, names)
+    known = labels_given(object_labels, files, names)
     scale, whose = Scale(margin, spacing, unit), axes if files[0].kind == "pixels" else raw_axes
     asked = Asked(stages, table=True, features=features, scale=scale, axes=axes, raw_axes=whose)
     models = [] if pixel_model is None or hasattr(pixel_model, "forest") else [str(pixel_model)]
     _check_written(files, object_labels, models, output, table, report)
     _check_declared(features)
+    names_alike = {c.name.casefold() for c in known.classes}
+    if len(names_alike) < len(known.classes):
+        log.warning("classes differ in case only: %s", ", ".join(c.name for c in known.classes))
     rows, values = _measured(asked, files, known, get_backends(backend, gpu_memory), progress, cancel)
     how: dict[str, Any] = {"forest": forest, "trees": trees, "seed": seed, "backend": backend}
     try:
@@ -131,6 +133,11 @@ def _stages(pixel_model: Any, segment: Mapping[str, Any] | None) -> Pipeline:
     stages, _ = open_pipeline(pixel_model, segment)
     if stages.pixel is None:
         raise InputError(f"{pixel_model}: has no pixel classifier")
+    if stages.segmentation is None:
+        raise InputError(
+            "nothing says how probabilities become objects",
+            hint="give the settings of gpuseg segment: segment={'channel': 1} (--segment channel=1)",
+        )
     return replace(stages, objects=None)
 
 
@@ -151,26 +158,6 @@ def _files(given: Mapping[Kind, Paths | None], raw: Paths | None, stages: Pipeli
             hint="give the settings of gpuseg segment: segment={'channel': 1} (--segment channel=1)",
         )
     return files
-
-
-def _labels(given: Paths | ObjectLabels, files: Sequence[Files], names: Sequence[str]) -> ObjectLabels:
-    """All object labels: of one file for all images, or of one for each."""
-    numbers = files[0].kind != "labels"
-    if isinstance(given, ObjectLabels):
-        if names:
-            raise InputError("the ObjectLabels have names of classes already", hint="leave names out")
-        labels = given
-    elif len(paths := named(given)) == 1:
-        labels = read_labels(paths[0], names=names, numbers=numbers)
-    elif len(paths) == len(files):
-        each = {f.name: p for f, p in zip(files, paths, strict=True)}
-        labels = read_all_labels(each, names=names, numbers=numbers)
-    else:
-        raise InputError(
-            f"{len(paths)} files of object labels for {len(files)} images",
-            hint="give one with a column `image` for all, or one for each image in their order",
-        )
-    return labels
 
 
 def _check_written(
@@ -219,8 +206,7 @@ def _measured(
         tables[one.name] = findings.table()
         values.append(findings.user_values)
         log.info("%s: %s, %d labelled", one.name, findings.told(None), np.count_nonzero(values[-1]))
-        for lost in findings.lost:
-            log.warning("%s: a label is not used: %s", one.name, lost)
+        tell_lost(one.name, findings)
     rows = join_tables(tables) if len(tables) > 1 else next(iter(tables.values()))
     return rows, np.concatenate(values)
 
@@ -240,6 +226,7 @@ def _found(
             findings.add(frame, None)
         if labels is not None:
             findings.lost += beyond(labels, opened.objects)
+            findings.finish()
         steps.finish()
     return findings
 
@@ -254,6 +241,6 @@ def _validated(model: ObjectModel, found: Validation) -> ObjectModel:
         "folds": found.folds,
         "accuracy": found.accuracy if found.confusion.any() else None,
         "confusion": confusion.tolist(),
-        "notice": found.notice,
+        "notice": found.told({c.value: c.name for c in model.classes}),
     }
     return replace(model, provenance=model.provenance | {"training": told | {"validation": validation}})

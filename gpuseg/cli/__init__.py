@@ -7,7 +7,7 @@ invalid, 4 memory, disk or device ran out, 130 interrupted.
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gpuseg import __version__
 from gpuseg.cli import console
@@ -23,6 +23,7 @@ from gpuseg.errors import GpusegError
 
 __all__ = ["app", "main"]
 
+MODELS = (".gpuseg", ".ilp")
 ILASTIK = {  # its word for an option of ours
     "export_source": "export",
     "output_filename_format": "output",
@@ -43,6 +44,24 @@ class FriendlyGroup(TyperGroup):
         except GpusegError as error:
             console.tell_error(error)
             raise typer.Exit(error.exit_code) from error
+
+
+class Spreading(TyperCommand):
+    """`--raw a.tif b.tif` is `--raw a.tif --raw b.tif`: ilastik's way, and that of `--raw *.tif`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        several = {name for p in self.params if getattr(p, "multiple", False) for name in p.opts}
+        found: list[str] = []
+        option, taken = "", 0  # that takes what comes, and how much it has taken
+        for word in args:
+            if word.startswith("-") and word != "-":
+                option, taken = (word if word in several else ""), 0
+            elif option and not word.endswith(MODELS):
+                found += [option] * (taken > 0)
+                taken += 1
+            found.append(word)
+        parsed: list[str] = super().parse_args(ctx, found)
+        return parsed
 
 
 app = typer.Typer(
@@ -75,6 +94,7 @@ for command, example in (
     app.command(
         epilog=f"Example:\n\n[bold]{example}[/bold]",
         no_args_is_help=command not in (doctor, demo),
+        cls=Spreading if command in (train, classify, train_objects) else None,
     )(command)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from gpuseg import export as exports
 from gpuseg.cli import console
-from gpuseg.cli.measure import ImageMargin, Images, RawAxes, WholeImage
+from gpuseg.cli.measure import FILE, ImageMargin, Images, RawAxes, WholeImage
 from gpuseg.cli.options import (
     Axes,
     AxisOrder,
@@ -69,7 +69,9 @@ def segment_settings(pairs: list[str] | None) -> dict[str, Any] | None:
         Settings.of(**settings)
     except TypeError:
         known = ", ".join(sorted(Settings.of.__kwdefaults__ or ()))
-        raise InputError(f"{', '.join(pairs)}: an unknown setting", hint=f"there are {known}") from None
+        raise InputError(
+            f"{', '.join(pairs)}: an unknown setting", hint=f"write channel=1; there are {known}"
+        ) from None
     return settings
 
 
@@ -86,6 +88,27 @@ def _setting(pair: str) -> tuple[str, Any]:
     except ValueError:
         return key, text.strip()
     return key, values if len(values) > 1 or key == "classes" else values[0]
+
+
+def _blockwise(value: str) -> str:
+    if value not in ("exact", "ilastik"):
+        raise InputError(f"{value!r} is no way to treat blocks", hint="exact or ilastik")
+    return value
+
+
+def _spacing(text: str) -> str:
+    spacing(text)
+    return text
+
+
+def spacing(text: str | None) -> Any:
+    """`file`, or numbers of text like 0.5 or 1,0.5,0.5."""
+    if text is None or text == FILE:
+        return text
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"{text!r}: numbers with commas are needed, or {FILE}") from None
 
 
 def _size(text: str) -> str:
@@ -106,17 +129,24 @@ def numbers(text: str | None) -> list[int] | None:
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .gpuseg model.")]
 Raw = Annotated[
     list[str] | None,
-    typer.Option("--raw", "--raw_data", metavar="FILE", help="Raw image; may be repeated."),
+    typer.Option("--raw", "--raw_data", "--raw-data", metavar="FILE", help="Raw image; may be repeated."),
 ]
 Probabilities = Annotated[
     list[str] | None,
-    typer.Option("--probabilities", "--prediction_maps", metavar="FILE", help="Objects by thresholds."),
+    typer.Option(
+        "--probabilities",
+        "--prediction_maps",
+        "--prediction-maps",
+        metavar="FILE",
+        help="Objects by thresholds.",
+    ),
 ]
 Segmentation = Annotated[
     list[str] | None,
     typer.Option(
         "--segmentation",
         "--segmentation_image",
+        "--segmentation-image",
         metavar="FILE",
         help="Connected parts of equal value are objects.",
     ),
@@ -158,12 +188,25 @@ Segment = Annotated[
     ),
 ]
 ObjectLabels = Annotated[
-    str | None,
-    typer.Option("--object-labels", metavar="FILE", help="What people said of objects, for the table."),
+    list[str] | None,
+    typer.Option(
+        "--object-labels",
+        metavar="FILE",
+        help="What people said of objects: a file for all images, or each.",
+    ),
 ]
 Features = Annotated[
     str | None,
-    typer.Option("--features", metavar="A,B,...", help="More object features for the table, as in measure."),
+    typer.Option("--features", metavar="A,B,...", help="Features in the table; default: as in training."),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        "--spacing",
+        metavar="S|Z,Y,X|file",
+        callback=checked(_spacing),
+        help="Size of a pixel, where lengths are measured; default: as in training.",
+    ),
 ]
 Block = Annotated[
     str | None,
@@ -188,6 +231,7 @@ Blockwise = Annotated[
     typer.Option(
         "--blockwise",
         metavar="MODE",
+        callback=checked(_blockwise),
         help="exact: blocks change nothing; ilastik: the blockwise results are those of each block alone.",
     ),
 ]
@@ -220,6 +264,7 @@ def run(
     block: Block = None,
     halo: Halo = None,
     blockwise: Blockwise = "exact",
+    spacing: Spacing = None,
     axes: Axes = None,
     backend: Backend = "auto",
     gpu_memory: GpuMemory = None,
@@ -260,6 +305,7 @@ def classify(
     block: Block = None,
     halo: Halo = None,
     blockwise: Blockwise = "exact",
+    spacing: Spacing = None,
     axes: Axes = None,
     raw_axes: RawAxes = None,
     backend: Backend = "auto",
@@ -276,7 +322,7 @@ def classify(
 
 
 AS_THEY_ARE = (
-    *("report", "object_labels", "pictures", "image_margin", "whole_image", "blockwise"),
+    *("report", "pictures", "image_margin", "whole_image", "blockwise"),
     *("axes", "backend", "gpu_memory"),
 )
 WRITTEN = ("output", "format", "cutout", "renormalise", "dtype", "axis_order")
@@ -288,6 +334,10 @@ def _how(given: dict[str, Any]) -> dict[str, Any]:
         raise typer.BadParameter("--table-only writes a table: name it with --table")
     if given["table_only"] and given["export"]:
         raise typer.BadParameter("--table-only writes no images: leave out --export")
+    if (given["image_margin"] or given["whole_image"]) and not given["pictures"]:
+        raise typer.BadParameter("--image-margin and --whole-image are about --images, which is not given")
+    if given["pictures"] and not str(given["table"]).lower().endswith((".h5", ".hdf5")):
+        raise typer.BadParameter("--images go into a table that is .h5: name it with --table")
     found = {name: given[name] for name in AS_THEY_ARE}
     found |= export_settings(
         *(given[name] for name in WRITTEN),
@@ -303,6 +353,8 @@ def _how(given: dict[str, Any]) -> dict[str, Any]:
         "features": None if features is None else [f.strip() for f in features.split(",")],
         "block": numbers(given["block"]),
         "halo": numbers(given["halo"]),
+        "spacing": spacing(given["spacing"]),
+        "object_labels": given["object_labels"] or None,
         "on_error": "skip",
     }
 

@@ -17,8 +17,11 @@ from gpuseg.cli.classify import (
     numbers,
     segment_settings,
 )
+from gpuseg.cli.classify import (
+    spacing as size_of_pixel,
+)
 from gpuseg.cli.measure import DEFAULT as FEATURES
-from gpuseg.cli.measure import FILE, Features, Margin, RawAxes, Spacing, Unit
+from gpuseg.cli.measure import Features, Margin, RawAxes, Spacing, Unit
 from gpuseg.cli.options import Axes, Backend, GpuMemory, Quiet
 from gpuseg.cli.train import MOST, Forest, confusion_table
 from gpuseg.forests import DEFAULT
@@ -90,16 +93,12 @@ def train_objects(
         "use": None if use is None else [word.strip() for word in use.split(",")],
         "names": [word.strip() for word in names.split(",")] if names else (),
         "margin": numbers(margin),
-        "spacing": _spacing(spacing),
+        "spacing": size_of_pixel(spacing),
     }
     with console.telling(quiet), console.stoppable() as cancel, console.progress(quiet) as progress:
         pipeline = api.train_objects(**given, progress=progress, cancel=cancel)
     for line in () if quiet else lines(pipeline):
         typer.echo(line)
-
-
-def _spacing(text: str | None) -> str | list[float] | None:
-    return text if text in (None, FILE) else [float(word) for word in str(text).split(",")]
 
 
 def lines(pipeline: "Pipeline") -> Iterator[str]:

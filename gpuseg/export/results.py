@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
@@ -66,7 +67,9 @@ def find(word: str) -> str:
     names = ALIASES | {result.title.casefold(): key for key, result in RESULTS.items()}
     if (key := names.get(plain, plain)) in RESULTS:
         return key
-    raise InputError(f"unknown export {word!r}", hint=f"one of {', '.join(RESULTS)}")
+    near = get_close_matches(plain, [*RESULTS, *names], 1, 0.7)
+    hint = f"do you mean {names.get(near[0], near[0])!r}?" if near else f"one of {', '.join(RESULTS)}"
+    raise InputError(f"unknown export {word!r}", hint=hint)
 
 
 def pixel_results() -> list[str]:

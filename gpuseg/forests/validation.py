@@ -4,6 +4,7 @@ Pixels of one brush stroke are near copies of each other. Held out singly, as ou
 their neighbours give them away; held out by stroke they tell what to expect where nobody painted.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -41,7 +42,12 @@ class Validation:
     @property
     def notice(self) -> str:
         """One sentence about classes that could not be scored, "" if all were."""
-        lone = [str(c) for c, n in zip(self.classes, self.strokes, strict=True) if n < 2]
+        return self.told({})
+
+    def told(self, names: Mapping[int, str]) -> str:
+        """The same with names of classes."""
+        single = [int(c) for c, n in zip(self.classes, self.strokes, strict=True) if n < 2]
+        lone = [names.get(c, str(c)) for c in single]
         if not lone:
             return ""
         which = f"class {lone[0]} has" if len(lone) == 1 else f"classes {', '.join(lone)} have"

@@ -88,6 +88,8 @@ def image_format(path: Path | str) -> Format:
     suffix = file.suffix.lower()
     if suffix not in FORMATS:
         plugins.load("formats")
+    if suffix not in FORMATS and _is_folder(file):
+        raise FileError(f"{file}: is a folder, no image", hint="name the files in it")
     if suffix not in FORMATS:
         raise FileError(
             f"{file}: no image format has the suffix {suffix!r}",
@@ -231,7 +233,9 @@ def _check_content(file: Path, row: Format) -> None:
         found = file.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FileError(f"{file}: {reason}", hint="check the path and its spelling") from None
+        glob = any(c in file.name for c in "*?[")
+        hint = "* and ? stand for files without quotes only" if glob else "check the path and its spelling"
+        raise FileError(f"{file}: {reason}", hint=hint) from None
     if row.folder:
         if not stat.S_ISDIR(found.st_mode):
             raise FileError(f"{file}: is a file; a {row.name} image is a folder")

@@ -68,7 +68,9 @@ def read_model(path: Path | str) -> tuple[Header, Arrays]:
             names = _check_table({name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118, not a dict
             arrays = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as e:
-        raise ModelError(f"is no gpuseg model, or was cut off: {e}", hint=_AGAIN) from e
+        known = path.suffix.lower() == ".gpuseg"
+        hint = _AGAIN if known else "the model comes first, then images"
+        raise ModelError(f"is no gpuseg model, or was cut off: {e}", hint=hint) from e
     header = _parse(metadata.get("gpuseg", ""))
     if metadata.get("sha256") != digest(metadata["gpuseg"], arrays):
         raise ModelError("is damaged: its checksum is not that of its content", hint=_AGAIN)

@@ -39,7 +39,7 @@ def carry(labels: ObjectLabels, old: Any, new: Any, axes: str | None = None) -> 
     >>> found.labels.id.tolist(), found.overlap.tolist()
     ([3], [0.5])
     >>> print(found.lost[0])
-    object 8, z 0, y 0, x 4, time point 0, class 2: no object is there any more
+    object 8, z 0, y 0, x 4, class 2: no object is there any more
     """
     before, after = opened(old, axes), opened(new, axes)
     ours, theirs = ({a: p.sizes[a] for a in PLACES} for p in (before, after))

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from gpuseg.errors import InputError, LabelError, ModelMismatchError
+from gpuseg.errors import InputError, LabelError, ModelError, ModelMismatchError
 from gpuseg.forests import DEFAULT
 from gpuseg.forests.validation import Validation
-from gpuseg.model.objects import ObjectModel
+from gpuseg.model import ObjectModel, Pipeline
 from gpuseg.object import learning
 
 if TYPE_CHECKING:
@@ -124,8 +124,10 @@ class ObjectClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     @classmethod
     def load(cls, path: Path | str, **parameters: Any) -> Self:
-        """A fitted classifier from a `.gpuseg` file; parameters, such as `backend`, as for the class."""
-        return cls.from_model(ObjectModel.load(path), **parameters)
+        """A fitted classifier from a `.gpuseg` file, of a pipeline too; parameters as for the class."""
+        if (model := Pipeline.load(path).objects) is None:
+            raise ModelError(f"{path}: has no object classifier")
+        return cls.from_model(model, **parameters)
 
     @classmethod
     def from_model(cls, model: ObjectModel, **parameters: Any) -> Self:

@@ -24,6 +24,8 @@ WRITTEN = ("image", "timestep", "id", "x", "y", "z", "class", "class_name")
 IDS = ("id", "label", "original_oid", "labelimage_oid")  # the first that there is
 NUMBERS = ("id", "label", "labelimage_oid", "original_oid")  # where objects are known by their number
 CLASSES = ("class", "user label")
+FRACTION = re.compile(r"\d+[.,]\d+", re.ASCII)
+TIMES = ("timestep", "time", "frame", "t")  # the first that there is
 UNLABELLED = ("", "0", "0.0")
 _NUMBERED = re.compile(r"Label ([1-9]\d{0,4})", re.ASCII)
 
@@ -165,9 +167,9 @@ class _Table:
     def _said(self, line: int, record: list[str], klass: str, id: str | None, numbers: bool) -> Said:
         where = f"line {line}"
         text = self._cell(record, klass)
-        t = self._number(where, record, "timestep", 0)
+        t = self._number(where, record, self._first(TIMES) or TIMES[0], 0)
         number = None if id is None else self._number(where, record, id, 1)
-        place = [self._number(where, record, a, 0) for a in "zyx"]
+        place = [self._place(where, record, a) for a in "zyx"]
         if (place[1] is None) != (place[2] is None):
             raise FileError(
                 f"{where}: has {'x' if place[1] is None else 'y'} alone", hint="x and y are needed"
@@ -185,6 +187,13 @@ class _Table:
             whole(text, f"{where}, column {klass}", 1, MOST) if numbers else None,
             (self._cell(record, "class_name", strip=False) or None) if numbers else text,
         )
+
+    def _place(self, where: str, record: list[str], axis: str) -> int | None:
+        """A coordinate; of one between two pixels, as centres are, the nearest."""
+        text = self._cell(record, axis)
+        if FRACTION.fullmatch(text):
+            return round(float(text.replace(",", ".")))
+        return self._number(where, record, axis, 0)
 
     def _number(self, where: str, record: list[str], column: str, least: int) -> int | None:
         text = self._cell(record, column)

@@ -217,7 +217,7 @@ class ObjectLabels:
         >>> found.classes.tolist()
         [0, 1, 0]
         >>> print(found.lost[0])
-        z 0, y 1, x 0, time point 0, class 2: there is no object at its position
+        z 0, y 1, x 0, class 2: there is no object at its position
         """
         pixels = opened(labels_image, axes)
         check_time(pixels, t)
@@ -309,7 +309,7 @@ def beyond(labels: ObjectLabels, pixels: Pixels) -> tuple[Lost, ...]:
 def described(image: str, t: int, id: int, position: tuple[int, ...] | None) -> str:
     """An object in words."""
     place = "" if position is None else ", ".join(f"{a} {i}" for a, i in zip("zyx", position, strict=True))
-    words = (image, f"object {id}" if id else "", place, f"time point {t}")
+    words = (image, f"object {id}" if id else "", place, f"time point {t}" if t else "")
     return ", ".join(word for word in words if word)
 
 

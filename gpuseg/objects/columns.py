@@ -1,7 +1,7 @@
 """From the objects of one time point to the columns of the table."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,10 +140,18 @@ def always(o: Objects) -> list[Named]:
     ]
 
 
-def measured(plan: Plan, o: Objects, rows: Sequence[ObjectFeature]) -> list[Named]:
-    """What features say of objects; those that every table has are not said twice."""
-    named = [(heading(row, o.ndim, plan.unit), row) for row in rows]
-    return [(title, values_of(row, o)) for title, row in named if title not in (SIZE, LOW, HIGH, CENTER)]
+def measured(
+    plan: Plan, o: Objects, rows: Sequence[ObjectFeature], tick: Callable[[], None] | None = None
+) -> list[Named]:
+    """What features say of objects; those that every table has are not said twice. tick: before each."""
+    found = []
+    for row in rows:
+        title = heading(row, o.ndim, plan.unit)
+        if title not in (SIZE, LOW, HIGH, CENTER):
+            if tick is not None:
+                tick()
+            found.append((title, values_of(row, o)))
+    return found
 
 
 def values_of(row: ObjectFeature, o: Objects) -> NDArray[Any]:

@@ -166,7 +166,7 @@ def _frame(
         b, values = source.plan.backend, source.plan.backend.asarray(labels)
         labels, count = b.components(values)
         ids = ids[picked(b, labels, count, values) - 1]
-        return _whole(source, t, labels, ids)
+        return _whole(source, t, labels, ids, tick)
     return at_once(source, t, labels, ids, tick)
 
 
@@ -179,20 +179,22 @@ def at_once(
     has for them.
     """
     try:
-        return _whole(source, t, labels, ids)
+        return _whole(source, t, labels, ids, tick)
     except FULL as error:
         source.plan.backend.release()
         log.warning("%s; going on in tiles", why(error))
         return measure_blocks.frame(source, t, _fitting(source), tick)
 
 
-def _whole(source: Source, t: int, labels: Array, ids: NDArray[Any]) -> Columns | None:
+def _whole(
+    source: Source, t: int, labels: Array, ids: NDArray[Any], tick: Callable[[], None]
+) -> Columns | None:
     if not len(ids):
         return None
     plan = source.plan
     o = plan.objects(labels, len(ids), source.intensities(t, source.labels.whole))
     o.request(plan.needs(local=False) | plan.needs(local=True))
-    found = always(o) + measured(plan, o, plan.rows)
+    found = always(o) + measured(plan, o, plan.rows, tick)
     if source.proba is not None:
         under = plan.objects(labels, len(ids), source.probabilities(t, source.labels.whole))
         under.request(OF_CLASSES)

@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from gpuseg.axes import reorder
 from gpuseg.backends import get_backend
 from gpuseg.backends.base import Array, Backend
-from gpuseg.errors import InputError, LabelError
+from gpuseg.errors import InputError, LabelError, ModelError
 from gpuseg.forests import DEFAULT
 from gpuseg.forests.validation import Validation
-from gpuseg.model import PixelModel
+from gpuseg.model import Pipeline, PixelModel
 from gpuseg.pixel.images import PLACE, Picture, scribbled, several
 from gpuseg.pixel.learning import Features, blocks, held_out, learn
 
@@ -141,8 +141,10 @@ class PixelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     @classmethod
     def load(cls, path: Path | str, **parameters: Any) -> Self:
-        """A fitted classifier from a `.gpuseg` file; parameters, such as `backend`, as for the class."""
-        return cls.from_model(PixelModel.load(path), **parameters)
+        """A fitted classifier from a `.gpuseg` file, of a pipeline too; parameters as for the class."""
+        if (model := Pipeline.load(path).pixel) is None:
+            raise ModelError(f"{path}: has no pixel classifier")
+        return cls.from_model(model, **parameters)
 
     @classmethod
     def from_model(cls, model: PixelModel, **parameters: Any) -> Self:

@@ -1,7 +1,7 @@
 """Pictures of a run, collected while its images are at hand: small, and few however many images there are."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from gpuseg.report.planes import (
     thinned,
     thinned_labels,
 )
-from gpuseg.tables.columns import NUMBER, PREDICTED, PROBABILITY, TIME, UNSURE
+from gpuseg.tables.columns import NUMBER, ORIGINAL, PREDICTED, PROBABILITY, TIME, UNSURE
 from gpuseg.tiles import Region
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ class Summary:
     counts: tuple[int, ...]  # of each class
     picture: Picture | None
     note: str
+
+    def with_more(self, objects: int, counts: tuple[int, ...]) -> "Summary":
+        """And the objects of another time point."""
+        both = tuple(a + b for a, b in zip(self.counts, counts, strict=True))
+        note = self.note if "first time point" in self.note else ", ".join(("first time point", self.note))
+        return replace(self, objects=self.objects + objects, counts=both, note=note.removesuffix(", "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,22 +158,22 @@ class Album:
     def add(
         self, name: str, shape: tuple[int, int, int], raw: Read | None, labels: Read, table: "pd.DataFrame"
     ) -> None:
-        """Take what is to be shown of one image.
+        """Take what is to be shown of one image, or of its next time point if it is that of the last call.
 
         shape: zyx. raw(t, region) gives (c, z, y, x), labels(t, region) (z, y, x) with the numbers of column
-        `labelimage_oid`. table: the rows of this image, as measured and classified.
+        `labelimage_oid`. table: the rows of this image, as measured and classified; of a time series all of
+        them at once, or those of one time point after the other, the first of which is shown.
         """
         numbers = numbers_of_classes(table, self.classes)
         colors = np.array([*(c.color for c in self.classes), OTHER if self.classes else PLAIN], np.uint8)
         source = _Source(shape, raw, labels, table, colors[numbers])
-        picture, note = None, ""
-        if len(self.images) < self.overviews:
-            picture, note = _overview(source)
-        counts = np.bincount(numbers[numbers >= 0], minlength=len(self.classes))
-        size = " × ".join(map(str, shape[::-1] if shape[0] > 1 else shape[:0:-1]))
-        self.images.append(
-            Summary(name, size, len(table), tuple(int(n) for n in counts), picture, note),
-        )
+        counts = tuple(np.bincount(numbers[numbers >= 0], minlength=len(self.classes)).tolist())
+        if self.images and self.images[-1].name == name:
+            self.images[-1] = self.images[-1].with_more(len(table), counts)
+        else:
+            picture, note = _overview(source) if len(self.images) < self.overviews else (None, "")
+            size = " × ".join(map(str, shape[::-1] if shape[0] > 1 else shape[:0:-1]))
+            self.images.append(Summary(name, size, len(table), counts, picture, note))
         self._doubt(name, source, numbers)
 
     def _doubt(self, name: str, source: _Source, numbers: NDArray[np.intp]) -> None:
@@ -189,7 +195,9 @@ class Album:
         column = f"{PROBABILITY}{self.classes[number].name}" if number >= 0 else ""
         box = source.box(row)
         z = _slice(source, t, oid, box)
-        places = [f"time point {t}"] if (table[TIME] > 0).any() else []
+        value = int(table[ORIGINAL].iat[row]) if ORIGINAL in table else oid
+        places = [f"value {value} in the label image"] if value != oid else []
+        places += [f"time point {t}"] if (table[TIME] > 0).any() else []
         places += [f"slice {z}"] if source.shape[0] > 1 else []
         return Thumbnail(
             float(table[UNSURE].iat[row]),

@@ -299,7 +299,13 @@ class OfLabels:
     def _label(self, b: Backend, t: int, into: Labels, steps: Steps) -> Found:
         if into.tile is None:
             labels, ids = numbered(self.pixels.integers(t, self.pixels.whole))
-            into.hold(b.asarray(labels))
+            there = b.asarray(labels)
+            if len(ids) == 1 and (pieces := b.components(there)[1]) > 1:
+                log.warning(
+                    "%s: has one label, %d, in %d parts, which is one object; as a segmentation each is one",
+                    *(self.pixels.name, ids[0], pieces),
+                )
+            into.hold(there)
             return Found(ids)
         parts = list(tiles(self.shape, into.tile, (0, 0, 0)))
         steps.grow(2 * len(parts))

@@ -109,6 +109,7 @@ class Run:
 
     def _columns(self, source: Source, t: int, labels: Labels, found: Found) -> Columns | None:
         if labels.tile is None:
+            self.steps.grow(1 + len(source.plan.rows))
             self.steps.step()
             assert labels.array is not None
             return at_once(source, t, labels.array, found.ids, self.steps.step)

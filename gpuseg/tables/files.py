@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.errors import BackendUnavailableError, InputError
+from gpuseg.errors import BackendUnavailableError, FileError, InputError
 from gpuseg.io.whole import check_place, committed, unlike, write_whole
 from gpuseg.tables.columns import IDENTITY, ORIGINAL, of_class
 
@@ -48,6 +48,8 @@ def check_path(path: str | Path, *, images: bool = False) -> Path:
     """`path`, if a table can be written there: an error before anything is measured."""
     file = Path(path)
     suffix = file.suffix.lower()
+    if suffix not in WRITERS and file.is_dir():
+        raise FileError(f"{file}: is a folder", hint="name a file in it, such as objects.csv")
     if suffix not in WRITERS:
         raise InputError(
             f"{file}: no table has the suffix {file.suffix!r}", hint=f"choose one of {' '.join(WRITERS)}"

@@ -490,7 +490,7 @@ def test_files_that_do_not_fit_each_other_are_refused(tmp_path, pipeline, image,
         api.classify(pipeline, raw=small, labels=sources["labels"])
     with pytest.raises(ModelMismatchError, match=r"raw image has 0 channels, .* trained on 1 channel"):
         api.classify(pipeline, labels=sources["labels"])
-    with pytest.raises(InputError, match="an image is named twice"):
+    with pytest.raises(InputError, match=r"labels\.tif: is named twice"):
         api.classify(pipeline, raw=[image] * 2, labels=[sources["labels"]] * 2)
     with pytest.raises(InputError, match="'probabilities' cannot be made here"):
         api.classify(pipeline, raw=image, labels=sources["labels"], export="probabilities")

@@ -213,7 +213,7 @@ def test_words_of_ilastik_are_understood(gpuseg, trained, here):
             2,
             "leave out",
         ),
-        (("run", "all.gpuseg", "a.tif", "--blockwise", "fast"), 3, "blockwise 'fast'"),
+        (("run", "all.gpuseg", "a.tif", "--blockwise", "fast"), 2, "'fast' is no way"),
         (("classify", "all.gpuseg", "--raw", "a.tif"), 3, "0 of probabilities, segmentation and labels"),
         (("classify", "all.gpuseg", "--label-image", "labels.tif"), 3, "raw image has 0 channels"),
         (

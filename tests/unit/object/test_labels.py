@@ -196,7 +196,7 @@ def test_a_new_threshold_keeps_the_labels_of_what_is_still_there():
     assert found.classes.tolist() == [0, 1, 2]
     (lost,) = found.lost
     assert (lost.id, lost.position, lost.value) == (3, (0, 2, 0), 2)
-    assert str(lost) == "object 3, z 0, y 2, x 0, time point 0, class 2: there is no object at its position"
+    assert str(lost) == "object 3, z 0, y 2, x 0, class 2: there is no object at its position"
 
 
 def test_the_position_counts_where_ids_were_given_anew():
@@ -210,7 +210,7 @@ def test_the_id_counts_where_no_position_is_known():
     found = labels.resolve(CELLS)
     assert found.classes.tolist() == [0, 0, 0, 2]
     assert [x.reason for x in found.lost] == ["object 5 is not among the objects"]
-    assert str(found.lost[0]) == "object 5, time point 0, class 1: object 5 is not among the objects"
+    assert str(found.lost[0]) == "object 5, class 1: object 5 is not among the objects"
 
 
 def test_labels_of_two_classes_on_one_object_are_both_lost():
@@ -291,17 +291,17 @@ def test_labels_are_joined_by_the_names_that_were_given():
 
 
 def test_an_object_cannot_be_two_things():
-    with pytest.raises(LabelError, match="z 0, y 1, x 2, time point 0 has two classes, 1 and 2"):
+    with pytest.raises(LabelError, match="z 0, y 1, x 2 has two classes, 1 and 2"):
         ObjectLabels.at_positions([[1, 2], [1, 2]], [1, 2])
     a = ObjectLabels.of(CELLS, {7: 1}, image="a")
-    with pytest.raises(LabelError, match="a, object 7, z 0, y 0, x 1, time point 0 has two classes, 1 and 2"):
+    with pytest.raises(LabelError, match="a, object 7, z 0, y 0, x 1 has two classes, 1 and 2"):
         a.join(ObjectLabels.of(CELLS, {7: 2}, image="a"))
 
 
 @pytest.mark.parametrize(
     ("columns", "error", "message"),
     [
-        ({"value": [0]}, LabelError, "object 7, z 0, y 0, x 0, time point 0: class 0; time points count"),
+        ({"value": [0]}, LabelError, "object 7, z 0, y 0, x 0: class 0; time points count"),
         ({"t": [-1]}, LabelError, "time point -1: class 1"),
         ({"id": [-7]}, LabelError, "ids and classes from 1"),
         ({"id": [0], "position": [[-1, -1, -1]]}, LabelError, "neither an id nor a position"),

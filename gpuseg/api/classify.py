@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -16,7 +16,7 @@ from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import open_pipeline
 from gpuseg.api.objects import Asked, Files, Kind, Opened
-from gpuseg.api.pictures import Kept
+from gpuseg.api.pictures import Kept, check_pictures
 from gpuseg.api.reports import Report, check_report
 from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
@@ -66,7 +66,7 @@ def run(
     dtype: str | None = None,
     axis_order: str | None = None,
     pictures: bool = False,
-    image_margin: int = 0,
+    picture_margin: int = 0,
     whole_image: bool = False,
     block: int | Sequence[int] | None = None,
     halo: int | Sequence[int] | None = None,
@@ -87,7 +87,7 @@ def run(
     export : any of `gpuseg.export.RESULTS` but labels. By default "object predictions", without object
         classifier "object identities"; nothing where only a table or a report is asked for.
     table : True for the table in `Results.table`, or the .csv, .h5, .parquet or .h5ad to write: all images in
-        one table. pictures : also of every object, in .h5; with a `image_margin`, or the `whole_image`.
+        one table. pictures : also of every object, in .h5; with a `picture_margin`, or the `whole_image`.
     report : a page (.html) that shows what was done.
     segment : settings of `gpuseg.segment`, in place of those in the model.
     features : of the table; by default those that were measured in training.
@@ -259,7 +259,7 @@ class _How:
     features: Features | None = None
     object_labels: Paths | ObjectLabels | None = None
     pictures: bool = False
-    image_margin: int = 0
+    picture_margin: int = 0
     whole_image: bool = False
     block: int | Sequence[int] | None = None
     halo: int | Sequence[int] | None = None
@@ -288,6 +288,8 @@ class _How:
 def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **options: Any) -> Results:
     """What `run` and `classify` do, for files that belong together; options as there."""
     written = {k: options.pop(k) for k in WRITTEN if k in options}
+    if unknown := sorted(set(options) - {f.name for f in fields(_How)}):
+        raise TypeError(f"there is no option {unknown[0]!r}; there are those of gpuseg.api.run")
     how = _How(**options)
     if not files:
         raise InputError("no image is given")
@@ -305,11 +307,10 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         spacing=how.spacing,
         block=_space("block", how.block),
     )
-    where = None if isinstance(how.table, bool) else check_path(how.table, images=how.pictures)
+    where = None if isinstance(how.table, bool) else check_path(how.table, pictures=how.pictures)
     if where is not None:
         exports.check_template(str(where), known=exports.NAMES)
-    if how.pictures and where is None:
-        raise InputError("pictures of objects are kept in an HDF5 table", hint="table='objects.h5'")
+    check_pictures(where, [f.raw for f in files], how.pictures, how.picture_margin, how.whole_image)
     page = None if how.report is None else check_report(how.report)
     cut = _crops(how.blockwise, how.block, how.halo)
     said, names, read = how.object_labels, [f.name for f in files], [*models]
@@ -323,7 +324,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
     told = {"model": ", ".join(models), "object labels": ", ".join(read[len(models) :])}
     sources = {kind: [p for f in files for p in f.paths]}
     report = None if page is None else Report(str(page), pipeline, how.shown(), told | sources)
-    kept = Kept(asked, how.image_margin, how.whole_image) if how.pictures else None
+    kept = Kept(asked, how.picture_margin, how.whole_image) if how.pictures else None
     work = _Work(asked, backends, how.backend, labels, report, kept, cut)
     by_name = {f.name: f for f in files}
 

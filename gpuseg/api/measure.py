@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Paths, named
+from gpuseg.api.pictures import check_pictures
 from gpuseg.backends import get_backend
 from gpuseg.errors import Cancelled, InputError
 from gpuseg.io import Image, open_image
@@ -56,8 +57,8 @@ def measure(
     raw: Paths | None = None,
     probabilities: Paths | None = None,
     output: str | Path | None = None,
-    images: bool = False,
-    image_margin: int = 0,
+    pictures: bool = False,
+    picture_margin: int = 0,
     whole_image: bool = False,
     axes: str | None = None,
     raw_axes: str | None = None,
@@ -69,8 +70,8 @@ def measure(
     """Measure the objects of label files: one table, with a column `image` where there are several files.
 
     raw, probabilities: as many files as labels, in their order. output: .csv, .h5, .parquet or .h5ad.
-    images: put a picture of each object into the .h5 file, and so many pixels around it; whole_image: the raw
-    image at full size once, not a picture of each object.
+    pictures: put a picture of each object into the .h5 file, with picture_margin pixels around it;
+    whole_image: the raw image at full size once, not with each object.
     cancel: set it to stop between two parts, with Cancelled; nothing is written then.
     on_error: "skip" logs the error of a file and goes on; `table.attrs["failed"]` names the files.
     how: features, classes, kind, margin, spacing, unit, block, backend, as for `gpuseg.measure`, which
@@ -79,10 +80,10 @@ def measure(
         table = measure("labels.h5", raw="cells.h5", output="cells.csv", features="all")
     """
     files = _together(labels, raw, probabilities, axes, raw_axes)
-    _check_images(files, output, images, image_margin, whole_image)
+    check_pictures(output, [f.raw for f in files], pictures, picture_margin, whole_image)
     if output is not None:
         exports.check_name(str(output))
-        check_path(output, images=images)
+        check_path(output, pictures=pictures)
         inputs = [path for one in files for path in one.paths]
         exports.check_collisions([(files[0].labels, "table", str(output))], inputs)
     on_error = "stop" if len(files) == 1 else on_error
@@ -97,7 +98,7 @@ def measure(
     table.attrs[FAILED] = list(failed)
     if output is not None:
         sources = _sources([f for f in files if f.labels in tables], table, how, cancel)
-        write_table(table, output, Cutouts(sources, image_margin, whole_image) if images else None)
+        write_table(table, output, Cutouts(sources, picture_margin, whole_image) if pictures else None)
         log.info("%s: %d objects, %d columns", output, len(table), len(table.columns))
     return table
 
@@ -181,19 +182,6 @@ def _telling(name: str, progress: Progress | None, cancel: Event | None) -> Call
             progress(name, done, total)
 
     return tell
-
-
-def _check_images(
-    files: Sequence[_Files], output: str | Path | None, images: bool, margin: int, whole: bool
-) -> None:
-    """Refuse images of objects that could not be written, before anything is measured."""
-    Cutouts((), margin, whole)
-    if images and output is None:
-        raise InputError("images of objects go into a file", hint="name one: output='objects.h5'")
-    if not images and (margin or whole):
-        raise InputError("images of objects are described and not asked for", hint="ask for images too")
-    if whole and files[0].raw is None:
-        raise InputError("there is no raw image to store whole", hint="give the raw image")
 
 
 def _sources(

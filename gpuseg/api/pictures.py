@@ -4,16 +4,32 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.api.objects import Asked, Files, Opened
+from gpuseg.errors import InputError
 from gpuseg.objects.scratch import Scratch
 from gpuseg.run.objects import AT_ONCE, Frame
 from gpuseg.tables import Cutouts, CutoutSource
 from gpuseg.tiles import Region, pieces
+
+
+def check_pictures(
+    table: str | Path | None, raw: Sequence[str | None], pictures: bool, margin: int, whole: bool
+) -> None:
+    """Refuse pictures of objects that could not be written, before anything is measured."""
+    if pictures and table is None:
+        raise InputError("pictures of objects are kept in an HDF5 table", hint="name one: objects.h5")
+    if not pictures and (margin or whole):
+        raise InputError("pictures of objects are described and not asked for", hint="ask for pictures too")
+    if margin < 0:
+        raise InputError(f"picture_margin {margin}: 0 or more pixels are possible")
+    if whole and None in raw:
+        raise InputError("the whole image needs a raw image", hint="give it, or do without whole_image")
 
 
 @dataclass(slots=True)

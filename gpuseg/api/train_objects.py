@@ -98,23 +98,14 @@ def train_objects(
     models = [] if pixel_model is None or hasattr(pixel_model, "forest") else [str(pixel_model)]
     _check_written(files, object_labels, models, output, table, report)
     _check_declared(features)
-    names_alike = {c.name.casefold() for c in known.classes}
-    if len(names_alike) < len(known.classes):
+    if len({c.name.casefold() for c in known.classes}) < len(known.classes):
         log.warning("classes differ in case only: %s", ", ".join(c.name for c in known.classes))
     rows, values = _measured(asked, files, known, get_backends(backend, gpu_memory), progress, cancel)
-    how: dict[str, Any] = {"forest": forest, "trees": trees, "seed": seed, "backend": backend}
+    how: dict[str, Any] = {"subset": use, "forest": forest, "trees": trees, "seed": seed, "backend": backend}
     try:
-        model = learning.learn(rows, values, [c.name for c in known.classes], subset=use, **how)
-        if folds:
-            found = learning.held_out(rows, values, subset=use, folds=folds, **how)
-            model = _validated(model, found)
+        model = _learned(rows, values, [c.name for c in known.classes], folds, how)
     except LabelError as error:
         raise error.at(", ".join(f.name for f in files)) from error
-    if not model.measured.ndim:
-        raise InputError(
-            f"the forest uses columns of features that were not asked for: {', '.join(use or ())}",
-            hint="name them among the features too, so that they are measured in other images",
-        )
     pipeline = replace(stages, objects=replace(model, classes=known.classes))
     if output is not None:
         pipeline.save(output)
@@ -229,6 +220,21 @@ def _found(
             findings.finish()
         steps.finish()
     return findings
+
+
+def _learned(
+    rows: "pd.DataFrame", values: NDArray[np.int64], names: Sequence[str], folds: int, how: Mapping[str, Any]
+) -> ObjectModel:
+    """The classifier; with folds, what held-out objects were taken for is in its provenance."""
+    model = learning.learn(rows, values, names, **how)
+    if folds:
+        model = _validated(model, learning.held_out(rows, values, folds=folds, **how))
+    if not model.measured.ndim:
+        raise InputError(
+            f"the forest uses columns of features that were not asked for: {', '.join(how['subset'] or ())}",
+            hint="name them among the features too, so that they are measured in other images",
+        )
+    return model
 
 
 def _validated(model: ObjectModel, found: Validation) -> ObjectModel:

@@ -8,7 +8,7 @@ import typer
 
 from gpuseg import export as exports
 from gpuseg.cli import console
-from gpuseg.cli.measure import FILE, ImageMargin, Images, RawAxes, WholeImage
+from gpuseg.cli.measure import FILE, PictureMargin, Pictures, RawAxes, WholeImage
 from gpuseg.cli.options import (
     Axes,
     AxisOrder,
@@ -258,8 +258,8 @@ def run(
     internal_path: InternalPath = None,
     result_range: ResultRange = None,
     export_range: ExportRange = None,
-    pictures: Images = False,
-    image_margin: ImageMargin = 0,
+    pictures: Pictures = False,
+    picture_margin: PictureMargin = 0,
     whole_image: WholeImage = False,
     block: Block = None,
     halo: Halo = None,
@@ -299,8 +299,8 @@ def classify(
     internal_path: InternalPath = None,
     result_range: ResultRange = None,
     export_range: ExportRange = None,
-    pictures: Images = False,
-    image_margin: ImageMargin = 0,
+    pictures: Pictures = False,
+    picture_margin: PictureMargin = 0,
     whole_image: WholeImage = False,
     block: Block = None,
     halo: Halo = None,
@@ -322,7 +322,7 @@ def classify(
 
 
 AS_THEY_ARE = (
-    *("report", "pictures", "image_margin", "whole_image", "blockwise"),
+    *("report", "pictures", "picture_margin", "whole_image", "blockwise"),
     *("axes", "backend", "gpu_memory"),
 )
 WRITTEN = ("output", "format", "cutout", "renormalise", "dtype", "axis_order")
@@ -334,10 +334,10 @@ def _how(given: dict[str, Any]) -> dict[str, Any]:
         raise typer.BadParameter("--table-only writes a table: name it with --table")
     if given["table_only"] and given["export"]:
         raise typer.BadParameter("--table-only writes no images: leave out --export")
-    if (given["image_margin"] or given["whole_image"]) and not given["pictures"]:
-        raise typer.BadParameter("--image-margin and --whole-image are about --images, which is not given")
+    if (given["picture_margin"] or given["whole_image"]) and not given["pictures"]:
+        raise typer.BadParameter("--picture-margin and --whole-image are about --pictures: give it too")
     if given["pictures"] and not str(given["table"]).lower().endswith((".h5", ".hdf5")):
-        raise typer.BadParameter("--images go into a table that is .h5: name it with --table")
+        raise typer.BadParameter("--pictures go into a table that is .h5: name it with --table")
     found = {name: given[name] for name in AS_THEY_ARE}
     found |= export_settings(
         *(given[name] for name in WRITTEN),

@@ -130,11 +130,19 @@ Block = Annotated[
     ),
 ]
 
-Images = Annotated[
-    bool, typer.Option("--images", help="Put a picture of each object into the table, which is .h5 then.")
+Pictures = Annotated[
+    bool,
+    typer.Option("--pictures", "--images", help="Put a picture of each object into an .h5 table."),
 ]
-ImageMargin = Annotated[
-    int, typer.Option("--image-margin", metavar="N", min=0, help="Pixels around an object in its picture.")
+PictureMargin = Annotated[
+    int,
+    typer.Option(
+        "--picture-margin",
+        "--image-margin",
+        metavar="N",
+        min=0,
+        help="Pixels around an object.",
+    ),
 ]
 WholeImage = Annotated[
     bool, typer.Option("--whole-image", help="Store the raw image once, at full size, not with each object.")
@@ -153,8 +161,8 @@ def measure(
     spacing: Spacing = None,
     unit: Unit = "µm",
     block: Block = None,
-    images: Images = False,
-    image_margin: ImageMargin = 0,
+    pictures: Pictures = False,
+    picture_margin: PictureMargin = 0,
     whole_image: WholeImage = False,
     axes: Axes = None,
     raw_axes: RawAxes = None,
@@ -171,8 +179,8 @@ def measure(
             raw=raw,
             probabilities=probabilities,
             output=output,
-            images=images,
-            image_margin=image_margin,
+            pictures=pictures,
+            picture_margin=picture_margin,
             whole_image=whole_image,
             axes=axes,
             raw_axes=raw_axes,

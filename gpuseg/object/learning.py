@@ -19,16 +19,28 @@ from gpuseg.forests.training import Trained
 from gpuseg.forests.validation import Validation, cross_validate
 from gpuseg.model.objects import Measured, ObjectModel, check_columns
 from gpuseg.objects.choice import declared, plain
-from gpuseg.objects.columns import CENTER, HIGH, LOW
+from gpuseg.objects.columns import (
+    AMBIGUOUS,
+    CENTER,
+    HIGH,
+    ID,
+    IMAGE,
+    LOW,
+    NUMBER,
+    ORIGINAL,
+    PREDICTED,
+    PROBABILITY,
+    TIME,
+    UNSURE,
+    USER,
+)
 from gpuseg.objects.measure import ATTRS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-USER, PREDICTED, UNCERTAINTY, AMBIGUOUS = "User Label", "Predicted Class", "Uncertainty", "Ambiguous"
-PROBABILITY = "Probability of "
-SAID = {USER, PREDICTED, UNCERTAINTY, AMBIGUOUS}  # of objects, by people and by classifiers
-IDENTITY = {"image", "object_id", "timestep", "labelimage_oid", "original_oid"}
+SAID = {USER, PREDICTED, UNSURE, AMBIGUOUS}  # of objects, by people and by classifiers
+IDENTITY = {IMAGE, ID, TIME, NUMBER, ORIGINAL}
 PLACE = tuple(f"{title}_" for title in (LOW, HIGH, CENTER))  # where an object is says little of what it is
 UNLABELLED = ("", "0")
 MAX_CLASS = 99  # as in ilastik

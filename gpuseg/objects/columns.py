@@ -27,6 +27,9 @@ SIZE, LOW, HIGH, CENTER = (
     "Bounding Box Maximum",
     "Center of the object",
 )
+IMAGE, ID, TIME, NUMBER, ORIGINAL = "image", "object_id", "timestep", "labelimage_oid", "original_oid"
+USER, PREDICTED, UNSURE, AMBIGUOUS = "User Label", "Predicted Class", "Uncertainty", "Ambiguous"
+PROBABILITY = "Probability of "  # and the name of the class
 ROUNDED = 2.0**24  # float32 has every whole number up to here
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.classes import LabelClass
+from gpuseg.objects.columns import NUMBER, ORIGINAL, PREDICTED, PROBABILITY, TIME, UNSURE
 from gpuseg.report.figures import Picture, photo
 from gpuseg.report.planes import (
     BLANK,
@@ -22,7 +23,6 @@ from gpuseg.report.planes import (
     thinned,
     thinned_labels,
 )
-from gpuseg.tables.columns import NUMBER, ORIGINAL, PREDICTED, PROBABILITY, TIME, UNSURE
 from gpuseg.tiles import Region
 
 if TYPE_CHECKING:

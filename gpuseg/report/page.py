@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from gpuseg.classes import LabelClass
 from gpuseg.errors import BackendUnavailableError, InputError
 from gpuseg.io.whole import check_place, write_whole
+from gpuseg.objects.columns import ORIGINAL
 from gpuseg.report.album import OTHER, PLAIN, Album, numbers_of_classes
 from gpuseg.report.figures import Picture, histogram
-from gpuseg.tables.columns import IDENTITY, ORIGINAL, of_class
+from gpuseg.tables.columns import IDENTITY, of_class
 
 if TYPE_CHECKING:
     import pandas as pd

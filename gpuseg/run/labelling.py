@@ -36,7 +36,6 @@ class Found:
     """Objects 1 to n of a time point."""
 
     ids: NDArray[np.int64]  # (n,) their values in the image they come from
-    classes: NDArray[np.int64] | None = None  # (n,) channel of each, where several are segmented in one go
     shared: bool = False  # several objects may have one id
 
     @property
@@ -154,12 +153,12 @@ def _thresholded(b: Backend, read: Read, settings: Settings, into: Labels, steps
             seen = see(b, here(everything), settings, settings.smoothing(into.shape))
             found = objects(b, seen, settings)
             into.hold(found.labels)
-            count, classes = _count(found)
+            count = found.count
         else:
             tiled = Tiled(b, here, into.shape, tuple(into.tile), settings)
             steps.grow(2 * prod(tiled.counts))
-            count, classes = _count(segment_tiles(tiled, into.write, steps))
-        return Found(np.arange(1, count + 1), classes)
+            count = segment_tiles(tiled, into.write, steps).count
+        return Found(np.arange(1, count + 1))
 
     return laddered(b, attempt, into, settings.halo(into.shape), steps)
 
@@ -184,13 +183,9 @@ def laddered(
     raise AssertionError("the last way returns or raises")
 
 
-def _count(found: Any) -> tuple[int, NDArray[np.int64] | None]:
-    return int(found.count), found.classes
-
-
 @dataclass(slots=True)
-class OfSegmentation:
-    """Of a binary or multi-valued image: connected pixels of equal value (SPEC 5.1)."""
+class OfImage:
+    """Of an image whose values are objects: what does not depend on how."""
 
     b: Backend
     pixels: Pixels
@@ -210,6 +205,13 @@ class OfSegmentation:
 
     def label(self, t: int, into: Labels, steps: Steps) -> Found:
         return laddered(self.b, lambda b: self._label(b, t, into, steps), into, self.halo, steps)
+
+    def _label(self, b: Backend, t: int, into: Labels, steps: Steps) -> Found:
+        raise NotImplementedError
+
+
+class OfSegmentation(OfImage):
+    """Of a binary or multi-valued image: connected pixels of equal value (SPEC 5.1)."""
 
     def _label(self, b: Backend, t: int, into: Labels, steps: Steps) -> Found:
         if into.tile is None:
@@ -273,28 +275,8 @@ class _Flat:
         return self.values
 
 
-@dataclass(slots=True)
-class OfLabels:
+class OfLabels(OfImage):
     """Of a label image: its ids, numbered consecutively at each time point (SPEC 5.1)."""
-
-    b: Backend
-    pixels: Pixels
-    layers: int = 1
-    halo: tuple[int, ...] = (0, 0, 0)
-
-    @property
-    def shape(self) -> Space:
-        return _space(self.pixels)
-
-    @property
-    def times(self) -> int:
-        return self.pixels.sizes["t"]
-
-    def stages(self) -> int:
-        return 1
-
-    def label(self, t: int, into: Labels, steps: Steps) -> Found:
-        return laddered(self.b, lambda b: self._label(b, t, into, steps), into, self.halo, steps)
 
     def _label(self, b: Backend, t: int, into: Labels, steps: Steps) -> Found:
         if into.tile is None:

@@ -7,14 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.errors import InputError
+from gpuseg.objects.columns import (
+    AMBIGUOUS,
+    ID,
+    IMAGE,
+    NUMBER,
+    PREDICTED,
+    PROBABILITY,
+    TIME,
+    UNSURE,
+    USER,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-IMAGE, ID, TIME, NUMBER, ORIGINAL = "image", "object_id", "timestep", "labelimage_oid", "original_oid"
 IDENTITY = (IMAGE, ID, TIME, NUMBER)  # first, in this order, where a table has them
-USER, PREDICTED, UNSURE, AMBIGUOUS = "User Label", "Predicted Class", "Uncertainty", "Ambiguous"
-PROBABILITY = "Probability of "  # and the name of the class
 
 
 def of_class(column: str) -> bool:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from gpuseg.axes import LETTERS, SPACE, Voxel, reorder
 from gpuseg.errors import InputError
-from gpuseg.objects.columns import HIGH, LOW
+from gpuseg.objects.columns import HIGH, ID, IMAGE, LOW, NUMBER, ORIGINAL, TIME
 from gpuseg.objects.pixels import Pixels
-from gpuseg.tables.columns import ID, IMAGE, NUMBER, ORIGINAL, TIME
 from gpuseg.tiles import Region, grown, pieces, tile_size, within
 
 if TYPE_CHECKING:

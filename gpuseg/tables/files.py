@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gpuseg.errors import BackendUnavailableError, FileError, InputError
 from gpuseg.io.whole import check_place, committed, unlike, write_whole
-from gpuseg.tables.columns import IDENTITY, ORIGINAL, of_class
+from gpuseg.objects.columns import ORIGINAL
+from gpuseg.tables.columns import IDENTITY, of_class
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,25 +27,25 @@ HDF5 = (".h5", ".hdf5")
 NEEDS = {".parquet": ("Parquet", "pyarrow", "parquet"), ".h5ad": ("AnnData", "anndata", "anndata")}
 
 
-def write_table(table: "pd.DataFrame", path: str | Path, images: "Cutouts | None" = None) -> None:
+def write_table(table: "pd.DataFrame", path: str | Path, pictures: "Cutouts | None" = None) -> None:
     """Write a table to a file that is complete or does not appear.
 
     .csv: UTF-8, quoted where it must be, numbers in full. .h5: a structured array `table`, text as UTF-8
-    bytes, as ilastik writes it, and a picture of each object if `images` says where from. .parquet and .h5ad
-    (AnnData): with the extras of these names.
+    bytes, as ilastik writes it, and a picture of each object if `pictures` says where from. .parquet and
+    .h5ad (AnnData): with the extras of these names.
     """
-    file = check_path(path, images=images is not None)
+    file = check_path(path, pictures=pictures is not None)
     try:
-        if images is None:
+        if pictures is None:
             write_whole(file, WRITERS[file.suffix.lower()](table))
             return
         with committed(file) as partial:
-            _write_images(file, partial, table, images)
+            _write_pictures(file, partial, table, pictures)
     except InputError as error:
         raise error.at(str(file)) from None
 
 
-def check_path(path: str | Path, *, images: bool = False) -> Path:
+def check_path(path: str | Path, *, pictures: bool = False) -> Path:
     """`path`, if a table can be written there: an error before anything is measured."""
     file = Path(path)
     suffix = file.suffix.lower()
@@ -54,9 +55,9 @@ def check_path(path: str | Path, *, images: bool = False) -> Path:
         raise InputError(
             f"{file}: no table has the suffix {file.suffix!r}", hint=f"choose one of {' '.join(WRITERS)}"
         )
-    if images and suffix not in HDF5:
+    if pictures and suffix not in HDF5:
         raise InputError(
-            f"{file}: a {suffix} table holds no images of objects", hint="write .h5, or leave them out"
+            f"{file}: a {suffix} table holds no pictures of objects", hint="write .h5, or leave them out"
         )
     check_place(file)
     name, package, extra = NEEDS.get(suffix, ("", "", ""))
@@ -101,7 +102,7 @@ class _Patient(FileIO):
             raise self.error
 
 
-def _write_images(file: Path, partial: Path, table: "pd.DataFrame", images: "Cutouts") -> None:
+def _write_pictures(file: Path, partial: Path, table: "pd.DataFrame", cutouts: "Cutouts") -> None:
     """Table and pictures, straight to the file: all pictures together may be larger than memory."""
     import h5py
 
@@ -112,7 +113,7 @@ def _write_images(file: Path, partial: Path, table: "pd.DataFrame", images: "Cut
     with _Patient(partial, "xb+") as stream:
         with h5py.File(stream, "w", libver=VERSION, rdcc_nbytes=0) as stored:
             _store(stored, rows)
-            pictures = ImageWriter(stored.create_group(GROUP), table, images, stream.check)
+            pictures = ImageWriter(stored.create_group(GROUP), table, cutouts, stream.check)
             pictures.write()
         stream.check()
         os.fsync(stream.fileno())

@@ -390,7 +390,7 @@ def test_pixel_size_names_and_origin_go_with_the_results(tmp_path, pipeline):
 
 def test_pictures_of_objects_go_into_the_table(tmp_path, pipeline, image):
     other = store(tmp_path / "b.tif", drawn(seed=3), "yx")
-    api.run(pipeline, [image, other], table=tmp_path / "t.h5", pictures=True, image_margin=1)
+    api.run(pipeline, [image, other], table=tmp_path / "t.h5", pictures=True, picture_margin=1)
     with h5py.File(tmp_path / "t.h5") as file:
         table = file["table"][:]
         assert set(file["images"]) == {str(i) for i in table["object_id"]}
@@ -459,7 +459,7 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path, pipeline, image, caplog
         ({"table": "t.xls"}, InputError, "no table has the suffix '.xls'"),
         ({"report": "r.pdf"}, InputError, "no report has the suffix '.pdf'"),
         ({"pictures": True}, InputError, "pictures of objects are kept in an HDF5 table"),
-        ({"pictures": True, "table": "t.csv"}, InputError, "a .csv table holds no images of objects"),
+        ({"pictures": True, "table": "t.csv"}, InputError, "a .csv table holds no pictures of objects"),
         ({"block": 0}, InputError, "block 0"),
         ({"block": (1, 2, 3, 4)}, InputError, "block"),
         ({"halo": -1, "blockwise": "ilastik"}, InputError, "halo -1"),

@@ -102,7 +102,7 @@ def pictures(path):
 
 def test_objects_of_all_files_are_cut_out(files):
     names, raw = ["a.npy", "b.npy"], ["a_raw.npy", "b_raw.npy"]
-    table = measure(names, raw=raw, output="t.h5", images=True, image_margin=2)
+    table = measure(names, raw=raw, output="t.h5", pictures=True, picture_margin=2)
     found = pictures("t.h5")
     assert sorted(found) == table["object_id"].tolist() == [0, 1, 2, 3]
     for i, name, label in table[["object_id", "image", "original_oid"]].itertuples(index=False):
@@ -118,7 +118,7 @@ def test_objects_are_cut_out_by_the_number_they_have_in_the_table(files, block):
     movie = np.zeros((2, 30, 40), np.int64)
     movie[0, 2:5, 2:5], movie[0, 2:9, 20:26], movie[1, 12:17, 2:5] = 2**40, 9, 9
     np.save("movie.npy", movie)
-    table = measure("movie.npy", axes="tyx", features=[], output="t.h5", images=True, block=block)
+    table = measure("movie.npy", axes="tyx", features=[], output="t.h5", pictures=True, block=block)
     assert table["original_oid"].tolist() == [9, 2**40, 9]
     assert {i: one.sum() for i, (one, _) in pictures("t.h5").items()} == {0: 42, 1: 9, 2: 15}
     assert all(one.all() and raw is None for one, raw in pictures("t.h5").values())
@@ -128,8 +128,8 @@ def test_components_are_cut_out_one_by_one(files):
     movie = np.zeros((2, 30, 40), np.uint8)
     movie[0, 2:5, 2:5], movie[0, 20:29, 1:3], movie[1, 12:17, 2:5], movie[1, 12:17, 5:9] = 1, 1, 1, 2
     np.save("movie.npy", movie)
-    how = {"axes": "tyx", "features": [], "kind": "components", "output": "t.h5", "images": True}
-    table = measure("movie.npy", image_margin=20, **how)
+    how = {"axes": "tyx", "features": [], "kind": "components", "output": "t.h5", "pictures": True}
+    table = measure("movie.npy", picture_margin=20, **how)
     assert len(table) == 4
     assert {i: one.sum() for i, (one, _) in pictures("t.h5").items()} == dict(
         enumerate(table["Size in pixels"])
@@ -144,18 +144,18 @@ def test_components_are_cut_out_one_by_one(files):
 
 def test_the_whole_image_may_be_stored_once(files):
     names, raw = ["a.npy", "b.npy"], ["a_raw.npy", "b_raw.npy"]
-    measure(names, raw=raw, output="t.h5", images=True, whole_image=True)
+    measure(names, raw=raw, output="t.h5", pictures=True, whole_image=True)
     assert all(under is None for _, under in pictures("t.h5").values())
     with h5py.File("t.h5") as file:
         np.testing.assert_array_equal(file["images/raw/1"], np.load("b_raw.npy"))
-    measure("a.npy", raw="a_raw.npy", output="u.h5", images=True, whole_image=True)
+    measure("a.npy", raw="a_raw.npy", output="u.h5", pictures=True, whole_image=True)
     with h5py.File("u.h5") as file:
         np.testing.assert_array_equal(file["images/raw"], np.load("a_raw.npy"))
 
 
 def test_a_file_that_failed_is_not_cut_out(files):
     names = ["gone.npy", "a.npy"]
-    table = measure(names, features=[], on_error="skip", output="t.h5", images=True)
+    table = measure(names, features=[], on_error="skip", output="t.h5", pictures=True)
     assert table.attrs["failed"] == ["gone.npy"]
     assert sorted(pictures("t.h5")) == [0, 1]
 
@@ -165,7 +165,7 @@ def test_it_stops_while_objects_are_cut_out(files, monkeypatch):
     write = api.measure.__globals__["write_table"]
     monkeypatch.setitem(api.measure.__globals__, "write_table", lambda *a: [stop.set(), write(*a)])
     with pytest.raises(Cancelled, match=r"a.npy: stopped after 0 of 1 parts"):
-        measure("a.npy", features=[], output="t.h5", images=True, cancel=stop)
+        measure("a.npy", features=[], output="t.h5", pictures=True, cancel=stop)
     assert not list(files.glob("t.h5*"))
 
 
@@ -190,12 +190,22 @@ def test_axes_are_as_said(files):
         ("a.npy", {"output": "t.doc"}, InputError, "no table has the suffix '.doc'"),
         ("a.npy", {"output": "t" * 300 + ".csv"}, InputError, "its name has 304 bytes"),
         ("a.npy", {"features": "mean"}, InputError, "needs intensities"),
-        ("a.npy", {"images": True}, InputError, r"go into a file\n  hint: name one"),
-        ("a.npy", {"images": True, "output": "t.csv"}, InputError, "a .csv table holds no images"),
-        ("a.npy", {"image_margin": 3, "output": "t.h5"}, InputError, "ask for images too"),
-        ("a.npy", {"whole_image": True, "output": "t.h5"}, InputError, "ask for images too"),
-        ("a.npy", {"images": True, "whole_image": True, "output": "t.h5"}, InputError, "no raw image"),
-        ("a.npy", {"images": True, "image_margin": -1, "output": "t.h5"}, InputError, "margin of -1 pixels"),
+        ("a.npy", {"pictures": True}, InputError, r"in an HDF5 table\n  hint: name one"),
+        ("a.npy", {"pictures": True, "output": "t.csv"}, InputError, "a .csv table holds no pictures"),
+        ("a.npy", {"picture_margin": 3, "output": "t.h5"}, InputError, "ask for pictures too"),
+        ("a.npy", {"whole_image": True, "output": "t.h5"}, InputError, "ask for pictures too"),
+        (
+            "a.npy",
+            {"pictures": True, "whole_image": True, "output": "t.h5"},
+            InputError,
+            "needs a raw image",
+        ),
+        (
+            "a.npy",
+            {"pictures": True, "picture_margin": -1, "output": "t.h5"},
+            InputError,
+            "picture_margin -1: ",
+        ),
         ("a.npy", {"raw": "wide.npy"}, ShapeError, r"wide.npy: has 30 \(y\) x 41 \(x\) pixels, a.npy has"),
         (["a.npy", "wide.npy"], {"raw": ["a_raw.npy", "two.npy"]}, InputError, "two.npy"),
     ],

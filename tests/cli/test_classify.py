@@ -156,7 +156,7 @@ def test_every_option_reaches_the_function(gpuseg, trained, here):
         "ilastik",
     )
     more = ("--cutout", "x:5:50", "--dtype", "uint16", "--axis-order", "xy", "--features", "variance")
-    files = ("--table", "t.h5", "--images", "--image-margin", "1", "--object-labels", "said.csv")
+    files = ("--table", "t.h5", "--pictures", "--picture-margin", "1", "--object-labels", "said.csv")
     done = gpuseg("run", "all.gpuseg", "a.tif", *words, *more, *files, "-o", "out.npy", "--report", "r.html")
     assert done.exit_code == 0, done.output
     api.run(

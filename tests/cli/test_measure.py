@@ -65,7 +65,7 @@ MANUAL = Path(__file__).parents[3] / "shared/manual/object_classification.md"
 def pictured(gpuseg, here):
     """objects.h5, of the labels 4 and 300, with pictures of both."""
     done = gpuseg(
-        "measure", "labels.npy", "--raw", "raw.npy", "-o", "objects.h5", "--images", "--backend", "cpu"
+        "measure", "labels.npy", "--raw", "raw.npy", "-o", "objects.h5", "--pictures", "--backend", "cpu"
     )
     assert done.exit_code == 0, done.output
     return here / "objects.h5"
@@ -120,7 +120,7 @@ def test_a_table_with_pictures_opens_as_ilastiks_do(pictured):
 
 
 def test_margin_and_whole_image_reach_the_file(gpuseg, here):
-    words = ["--images", "--image-margin", "2", "--whole-image", "--backend", "cpu", "-q"]
+    words = ["--pictures", "--picture-margin", "2", "--whole-image", "--backend", "cpu", "-q"]
     done = gpuseg("measure", "labels.npy", "--raw", "raw.npy", "-o", "t.h5", *words)
     assert (done.exit_code, done.output) == (0, "")
     with h5py.File("t.h5", "r") as data:
@@ -149,7 +149,7 @@ def test_components_and_all_are_words(gpuseg, here):
         ["-o", "t.csv", "--kind", "islands"],
         ["-o", "t.csv", "--axes", "yy"],
         ["-o", "t.csv", "--fetures", "all"],
-        ["-o", "t.h5", "--images", "--image-margin", "-1"],
+        ["-o", "t.h5", "--pictures", "--picture-margin", "-1"],
     ],
     ids=" ".join,
 )
@@ -179,8 +179,8 @@ def test_a_value_that_is_too_small_is_not_called_a_wrong_count(gpuseg, here, wor
     [
         (["none.npy"], "none.npy"),
         (["raw.npy"], "raw.npy: pixels are float32"),
-        (["labels.npy", "--images"], "t.csv: a .csv table holds no images of objects"),
-        (["labels.npy", "--image-margin", "3"], "ask for images too"),
+        (["labels.npy", "--pictures"], "t.csv: a .csv table holds no pictures of objects"),
+        (["labels.npy", "--picture-margin", "3"], "ask for pictures too"),
         (["labels.npy", "--features", "meen"], "unknown object feature 'meen'"),
         (["labels.npy", "--raw", "wide.npy"], "wide.npy: has 30 (y) x 41 (x) pixels, labels.npy has"),
     ],

@@ -432,11 +432,9 @@ struct Parameters {
     static void run(void** a) {
         call<kernel>(a, typename Upto<sizeof...(P)>::type());
     }
-    static const char* describe() {
-        GS_OURS static char text[16 * 64];
-        char* p = text;
-        ((p += sprintf(p, "%c%d%s ", Word<P>::letter, Word<P>::size, Word<P>::star)), ...);
-        return text;
+    // Into the caller's own text: what is static here is filled by launches of other threads.
+    static void describe(char* text) {
+        ((text += sprintf(text, "%c%d%s ", Word<P>::letter, Word<P>::size, Word<P>::star)), ...);
     }
 };
 template <typename... P>
@@ -447,7 +445,7 @@ static Parameters<P...> parameters(void (*)(P...)) {
 }  // namespace gs
 
 #define GPUSEG_EXPORT(i, ...)                                                                        \
-    extern "C" const char* gs_describe_##i() { return decltype(gs::parameters(__VA_ARGS__))::describe(); } \
+    extern "C" void gs_describe_##i(char* text) { decltype(gs::parameters(__VA_ARGS__))::describe(text); } \
     extern "C" const char* gs_launch_##i(const gs::Launch* l, void** a) {                            \
         return gs::launch(decltype(gs::parameters(__VA_ARGS__))::template run<__VA_ARGS__>, l, a);   \
     }

@@ -107,7 +107,6 @@ class Library:
     def __init__(self, code: str, names: tuple[str, ...], extra: tuple[str, ...]) -> None:
         self._lib = ctypes.CDLL(str(build.library(code, names, extra)))
         for i in range(len(names)):
-            self._function("describe", i).restype = ctypes.c_char_p
             self._function("launch", i).restype = ctypes.c_char_p
 
     def _function(self, what: str, i: int) -> Any:
@@ -115,7 +114,9 @@ class Library:
 
     def parameters(self, i: int) -> tuple[str, ...]:
         """Types of a kernel's parameters: "f4*" is a pointer to float, "i8" a long long."""
-        return tuple(self._function("describe", i)().decode().split())
+        text = ctypes.create_string_buffer(16 * 64)
+        self._function("describe", i)(text)
+        return tuple(text.value.decode().split())
 
     def launch(self, i: int, how: Launch, pointers: Any) -> str:
         """What went wrong, or nothing."""

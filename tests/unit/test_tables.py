@@ -469,9 +469,9 @@ def test_an_image_is_read_once_or_in_pieces_and_never_beyond_the_limit(tmp_path,
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_only_hdf5_holds_images(tmp_path, suffix):
+def test_only_hdf5_holds_pictures(tmp_path, suffix):
     table, images = cutting(MOVIE[0])
-    with pytest.raises(InputError, match=rf"t{suffix}: a {suffix} table holds no images(.|\n)*write \.h5"):
+    with pytest.raises(InputError, match=rf"t{suffix}: a {suffix} table holds no pictures(.|\n)*write \.h5"):
         write_table(table, tmp_path / f"t{suffix}", images)
 
 

@@ -42,7 +42,17 @@ class Failures(dict[str, GpusegError]):
             if self._stop:
                 raise
             log.error("%s", error)
+            log.debug("%s", image, exc_info=error)
+            _let_go(error)
             self[image] = error
+
+
+def _let_go(error: BaseException) -> None:
+    """Errors are kept; the images and temporary files of the calls that failed are not."""
+    chain: BaseException | None = error
+    while chain is not None:
+        chain.__traceback__ = None
+        chain = chain.__cause__ or chain.__context__
 
 
 def named(paths: Paths) -> list[str]:

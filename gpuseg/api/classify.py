@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
+from os.path import realpath
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -16,12 +17,13 @@ from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import open_pipeline
 from gpuseg.api.objects import Asked, Files, Kind, Opened
-from gpuseg.api.pictures import Kept, check_pictures
+from gpuseg.api.pictures import Kept, check_pictures, check_stop
 from gpuseg.api.reports import Report, check_report
 from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
 from gpuseg.errors import InputError
 from gpuseg.export import RESULTS, ExportSettings, Sink, Target
+from gpuseg.io import locate
 from gpuseg.model import Pipeline
 from gpuseg.object.labels import ObjectLabels, beyond
 from gpuseg.objects.choice import Features
@@ -159,11 +161,19 @@ def together(given: Mapping[Kind, Paths | None], raw: Paths | None) -> list[File
             hint="give one for each, in the same order",
         )
     repeated = len(set(raws)) < len(raws)
-    files = [Files(kinds[0], r, o, repeated) for r, o in zip(raws, others, strict=True)]
-    names = [f.name for f in files]
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise InputError(f"{twice[0]}: is named twice", hint="name every image once")
-    return files
+    return [Files(kinds[0], r, o, repeated) for r, o in zip(raws, others, strict=True)]
+
+
+def check_once(files: Sequence[Files]) -> None:
+    """InputError where an image is given twice, also by two names."""
+    seen: dict[tuple[str, str], str] = {}
+    for name in (f.name for f in files):
+        file, inside = locate(name)
+        key = realpath(file), inside
+        if key in seen:
+            also = f", also as {seen[key]}" if seen[key] != name else ""
+            raise InputError(f"{name}: is named twice{also}", hint="name every image once")
+        seen[key] = name
 
 
 @dataclass(slots=True)
@@ -293,6 +303,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
     how = _How(**options)
     if not files:
         raise InputError("no image is given")
+    check_once(files)
     kind = files[0].kind
     results = _results(how.export, pipeline, kind, how.tells)
     asked = Asked(
@@ -324,7 +335,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
     told = {"model": ", ".join(models), "object labels": ", ".join(read[len(models) :])}
     sources = {kind: [p for f in files for p in f.paths]}
     report = None if page is None else Report(str(page), pipeline, how.shown(), told | sources)
-    kept = Kept(asked, how.picture_margin, how.whole_image) if how.pictures else None
+    kept = Kept(asked, how.picture_margin, how.whole_image, how.cancel) if how.pictures else None
     work = _Work(asked, backends, how.backend, labels, report, kept, cut)
     by_name = {f.name: f for f in files}
 
@@ -332,7 +343,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         return work.one(by_name[name], how.progress and partial(how.progress, name), how.cancel)
 
     outcomes = each(names, failed, backends, one)
-    return Results(outcomes, _finish(work, outcomes, where, several=len(files) > 1))
+    return Results(outcomes, _finish(work, outcomes, where, how.cancel, several=len(files) > 1))
 
 
 def _results(
@@ -431,7 +442,7 @@ def _check_alike(columns: dict[str, Any], name: str) -> None:
 
 
 def _finish(
-    work: _Work, outcomes: Sequence[Outcome], where: Path | None, *, several: bool
+    work: _Work, outcomes: Sequence[Outcome], where: Path | None, cancel: Event | None, *, several: bool
 ) -> "pd.DataFrame | None":
     """Write the table and the report of all images that could be done."""
     import pandas as pd
@@ -442,11 +453,13 @@ def _finish(
         table.attrs["failed"] = [o.image for o in outcomes if o.error is not None]
     written = [] if where is None else list(_tables(work, table, where))
     for path, rows, names in written:
+        check_stop(cancel, path)
         write_table(rows, path, None if work.kept is None else work.kept.cutouts(names))
         log.info("%s: %d objects, %d columns", path, len(rows), len(rows.columns))
     if table is None and work.asked.table:
         log.error("no image could be done, so there is no table")
     if work.report is not None:
+        check_stop(cancel, work.report.path)
         work.report.notices += [f"{o.image}: {o.error.problem}" for o in outcomes if o.error is not None]
         work.report.files += [*(f for o in outcomes for f in o.outputs), *(path for path, _, _ in written)]
         work.report.write(pd.DataFrame() if table is None else table, "Object classification")

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Paths, named
-from gpuseg.api.pictures import check_pictures
+from gpuseg.api.pictures import check_pictures, check_stop
 from gpuseg.backends import get_backend
 from gpuseg.errors import Cancelled, InputError
 from gpuseg.io import Image, open_image
@@ -97,8 +97,12 @@ def measure(
     table = join_tables(tables) if len(files) > 1 else next(iter(tables.values()))
     table.attrs[FAILED] = list(failed)
     if output is not None:
-        sources = _sources([f for f in files if f.labels in tables], table, how, cancel)
-        write_table(table, output, Cutouts(sources, picture_margin, whole_image) if pictures else None)
+        cut = None
+        if pictures:
+            sources = _sources([f for f in files if f.labels in tables], table, how)
+            stop = partial(check_stop, cancel, str(output))
+            cut = Cutouts(sources, picture_margin, whole_image, stop)
+        write_table(table, output, cut)
         log.info("%s: %d objects, %d columns", output, len(table), len(table.columns))
     return table
 
@@ -184,18 +188,14 @@ def _telling(name: str, progress: Progress | None, cancel: Event | None) -> Call
     return tell
 
 
-def _sources(
-    files: Sequence[_Files], table: "pd.DataFrame", how: dict[str, Any], cancel: Event | None
-) -> Iterator[CutoutSource]:
+def _sources(files: Sequence[_Files], table: "pd.DataFrame", how: dict[str, Any]) -> Iterator[CutoutSource]:
     """What objects are cut out of, each open until the next is asked for."""
     for one in files:
         with ExitStack() as stack:
             image, raw, _ = one.open(stack)
             labels, under = pair(image, raw, one.axes, one.raw_axes)
             numbers = _components(labels, how) if how.get("kind") == "components" else None
-            source = CutoutSource.measured(one.labels, table, labels, under, numbers)
-            tell = _telling(one.labels, None, cancel)
-            yield replace(source, labels=_stoppable(source.labels, tell, source.frames))
+            yield CutoutSource.measured(one.labels, table, labels, under, numbers)
 
 
 def _components(labels: Pixels, how: dict[str, Any]) -> Callable[[int, Region], NDArray[Any]]:
@@ -208,13 +208,3 @@ def _components(labels: Pixels, how: dict[str, Any]) -> Callable[[int, Region], 
         return b.to_numpy(b.components(b.asarray(values))[0])
 
     return lambda t, region: frame(t)[region]
-
-
-def _stoppable(
-    read: Callable[[int, Region], NDArray[Any]], tell: Callable[[int, int], None], frames: int
-) -> Callable[[int, Region], NDArray[Any]]:
-    def stoppable(t: int, region: Region) -> NDArray[Any]:
-        tell(t, frames)
-        return read(t, region)
-
-    return stoppable

@@ -5,14 +5,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.api.objects import Asked, Files, Opened
-from gpuseg.errors import InputError
-from gpuseg.objects.scratch import Scratch
+from gpuseg.errors import Cancelled, InputError
+from gpuseg.objects.scratch import Scratch, ScratchFile
 from gpuseg.run.objects import AT_ONCE, Frame
 from gpuseg.tables import Cutouts, CutoutSource
 from gpuseg.tiles import Region, pieces
@@ -32,21 +33,30 @@ def check_pictures(
         raise InputError("the whole image needs a raw image", hint="give it, or do without whole_image")
 
 
+def check_stop(cancel: Event | None, what: str) -> None:
+    """Cancelled, if somebody asked for it: what is written after all images were measured is not."""
+    if cancel is not None and cancel.is_set():
+        raise Cancelled(f"{what}: stopped before it was written; the images are done")
+
+
 @dataclass(slots=True)
 class Kept:
-    """Labels of all images, in temporary files. margin, whole: as for `Cutouts`."""
+    """Labels of all images, in one temporary file. margin, whole: as for `Cutouts`."""
 
     asked: Asked
     margin: int = 0
     whole: bool = False
+    cancel: Event | None = None
     _labels: dict[str, tuple[Files, Scratch]] = field(default_factory=dict)
+    _file: ScratchFile = field(default_factory=ScratchFile)
 
     def add(self, opened: Opened, frame: Frame) -> None:
         """A time point of an image."""
         files, n = opened.files, opened.objects.sizes
         if files.name not in self._labels:
             shape = (n["t"], n["z"], n["y"], n["x"])
-            self._labels[files.name] = files, Scratch(shape, np.int32, "labels of the pictures in the table")
+            what = "labels of the pictures in the table"
+            self._labels[files.name] = files, Scratch(shape, np.int32, what, self._file)
         kept = self._labels[files.name][1]
         for region in pieces(tuple(slice(0, size) for size in frame.labels.shape), AT_ONCE):
             kept[(frame.t, *region)] = frame.labels.read(region)
@@ -57,7 +67,8 @@ class Kept:
 
     def cutouts(self, names: Sequence[str]) -> Cutouts:
         """What the pictures of these images' objects are cut from; one image after the other is open."""
-        return Cutouts(self._sources(names), margin=self.margin, whole=self.whole)
+        check = partial(check_stop, self.cancel, "table")
+        return Cutouts(self._sources(names), self.margin, self.whole, check)
 
     def _sources(self, names: Sequence[str]) -> Iterator[CutoutSource]:
         for files, labels in (self._labels[name] for name in names):

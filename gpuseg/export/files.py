@@ -2,14 +2,13 @@
 
 import shutil
 from collections.abc import Iterable, Sequence
-from os import fsencode
 from os.path import realpath
 from pathlib import Path
 
 from gpuseg.errors import InputError, ResourceError
 from gpuseg.io import check_inside, locate
 from gpuseg.io.faults import size
-from gpuseg.io.partial import LONGEST
+from gpuseg.io.places import check_folder, check_names
 
 ORIGIN = {  # of the axes of an image
     "file": "from the file",
@@ -22,14 +21,10 @@ SHORTAGE = 1.05  # an estimate this much above the free space is refused: compre
 
 
 def check_name(path: str) -> None:
-    """InputError for a file name longer than file systems take, or inside of a file that has no names."""
+    """InputError for a name that files cannot have, in a folder that is none, or inside of a file without."""
+    check_names(path)
     check_inside(path)
-    name = locate(path)[0].name
-    if (length := len(fsencode(name))) > LONGEST:
-        raise InputError(
-            f"{path}: its name has {length} bytes, at most {LONGEST} are possible",
-            hint="choose a shorter name with --output",
-        )
+    check_folder(locate(path)[0])
 
 
 def check_collisions(targets: Iterable[tuple[str, str, str]], inputs: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from gpuseg.axes import SPACE, reorder
 from gpuseg.errors import InputError
 from gpuseg.export.results import RESULTS
 from gpuseg.export.values import INTEGERS, Cast, Renormalise
-from gpuseg.io import ImageWriter, Output, create_image, image_format, locate, output_paths
+from gpuseg.io import ImageWriter, Output, create_image, find_form, image_format, locate, output_paths
 from gpuseg.tiles import Region
 
 log = logging.getLogger(__name__)
@@ -82,8 +82,10 @@ class Target:
     @property
     def has_twin(self) -> bool:
         """Whether a coloured twin is written beside it: that of classes as pictures."""
-        is_picture = image_format(self.path).name == "PNG"
-        return is_picture and self.result in COLORED and self.output.kind == "labels"
+        if image_format(self.path).name != "PNG" or self.result not in COLORED:
+            return False
+        sliced = self.form is not None and find_form(self.form).sequence and self.output.axes[0] == "c"
+        return self.output.kind == "labels" and not sliced  # slices along colours are no pictures
 
 
 class Sink:

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EMFILE, ENFILE
 from math import prod
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def reading(path: Path | str) -> Iterator[None]:
             f"{path}: not enough memory to read it", hint="read it by region, or close other programs"
         ) from error
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
+            raise ResourceError(f"{path}: {error.strerror}", hint="allow more: ulimit -n") from error
         raise FileError(
             f"{path}: cannot be read: {_reason(error)}",
             hint="if it is damaged or incomplete, copy it again from where it was made",

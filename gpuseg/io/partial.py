@@ -27,13 +27,13 @@ from gpuseg.errors import FileError, GpusegError, InputError, ResourceError, Sha
 from gpuseg.io.base import Format, ImageReader, ImageWriter, Output
 from gpuseg.io.faults import reading, writing
 from gpuseg.io.limits import check_limits
+from gpuseg.io.places import LONGEST, check_folder
 from gpuseg.tiles import Region
 
 SAMPLES = 16  # patches kept while writing and compared after reopening
 PATCH = 64  # pixels along the last axis of a patch
 ATTEMPTS = 20  # at putting a folder in its place, or removing it
 PAUSE = 0.1  # seconds between those
-LONGEST = 255  # bytes in a file name
 
 
 @contextmanager
@@ -66,6 +66,9 @@ def written(row: Format, file: Path, partial: Path, inside: str, output: Output)
         writer.finish()
     except BaseException:
         writer.abandon()
+        if writer.broken:
+            remove(partial)
+            time.sleep(PAUSE)  # zarr's threads may be writing other chunks yet, and make the folder again
         raise
     with writing(file, output.nbytes):
         _sync(partial)
@@ -93,6 +96,7 @@ class Watched:
     def __init__(self, file: Path, writer: ImageWriter, output: Output) -> None:
         self.file, self.writer, self.output = file, writer, output
         self.pixels = 0
+        self.broken = False  # whether the last write did not end
         self.samples: list[tuple[Region, NDArray[Any]]] = []
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
@@ -104,8 +108,10 @@ class Watched:
                 f"{self.file}: region of shape {shape} and type {self.output.dtype} was given values"
                 f" of shape {values.shape} and type {values.dtype}"
             )
+        self.broken = True
         with writing(self.file, self.output.nbytes):
             self.writer.write(full, values)
+        self.broken = False
         self.pixels += prod(shape)
         if values.size:
             corner = (*(slice(0, 1) for _ in shape[1:]), slice(0, PATCH))
@@ -143,6 +149,7 @@ def check_target(row: Format, file: Path, output: Output) -> None:
         )
     if output.dtype.kind not in "biuf":
         raise InputError(f"{file}: pixels of type {output.dtype}; images have bool, integer or float pixels")
+    check_folder(file)
     if file.is_dir() and not row.folder:
         raise FileError(f"{file}: is a folder", hint="choose another name")
     try:
@@ -272,9 +279,9 @@ def remove(partial: Path) -> None:
             return
     for _ in range(ATTEMPTS):
         shutil.rmtree(partial, ignore_errors=True)
-        time.sleep(PAUSE)  # zarr's threads may be writing other chunks yet, and make the folder again
         if not partial.exists():
             return
+        time.sleep(PAUSE)
 
 
 def reserve(stream: IO[bytes], offset: int, nbytes: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpuseg.errors import FileError, ResourceError
+from gpuseg.errors import ResourceError
 from gpuseg.io.faults import size
 from gpuseg.io.partial import partial_path
 
@@ -42,13 +42,3 @@ def committed(file: Path, nbytes: int = 0) -> Iterator[Path]:
 def unlike(file: Path) -> ResourceError:
     """What to say of a file that is not what was written."""
     return ResourceError(f"{file}: does not read back as it was written", hint="check the disk")
-
-
-def check_place(file: Path) -> None:
-    """FileError if `file` cannot be written, as far as can be told before anything is computed."""
-    parent = next(p for p in file.absolute().parents if os.access(p, os.F_OK))
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        what = "is not writable" if parent.is_dir() else "is no folder"
-        raise FileError(f"{file}: {parent} {what}", hint="choose a folder that can be written to")
-    if file.is_dir():
-        raise FileError(f"{file}: is a folder", hint="choose another name")

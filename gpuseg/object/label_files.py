@@ -1,9 +1,11 @@
 """Labels of objects as files: CSV tables, also those that other programs make, and JSON, which keeps all."""
 
 import csv
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -20,12 +22,14 @@ from gpuseg.object.label_json import json_text, parse_json
 from gpuseg.object.labels import ObjectLabels, described, joined
 from gpuseg.object.said import WHOLE, Place, Said, whole
 
+log = logging.getLogger(__name__)
 WRITTEN = ("image", "timestep", "id", "x", "y", "z", "class", "class_name")
 IDS = ("id", "label", "original_oid", "labelimage_oid")  # the first that there is
 NUMBERS = ("id", "label", "labelimage_oid", "original_oid")  # where objects are known by their number
 CLASSES = ("class", "user label")
 FRACTION = re.compile(r"\d+[.,]\d+", re.ASCII)
 TIMES = ("timestep", "time", "frame", "t")  # the first that there is
+LIKE = 0.8  # names of columns that may be meant
 UNLABELLED = ("", "0", "0.0")
 _NUMBERED = re.compile(r"Label ([1-9]\d{0,4})", re.ASCII)
 
@@ -70,6 +74,8 @@ def read_all_labels(
 def _read(file: Path, numbers: bool) -> tuple[list[Said], Classes]:
     """What a file says, and the classes that it lists."""
     parse = _format(file, {".csv": partial(_parse_csv, ids=NUMBERS if numbers else IDS), ".json": parse_json})
+    if not file.is_file():
+        raise FileError(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
     with reading(file):
         data = file.read_bytes()
         try:
@@ -137,7 +143,7 @@ def _parse_csv(text: str, ids: Sequence[str] = IDS) -> tuple[list[Said], Classes
 
 
 class _Table:
-    """Records of a CSV file, asked by the names of columns."""
+    """Records of a CSV file, asked by the names of columns; a warning where one may be misspelt."""
 
     def __init__(
         self, header: Sequence[str], records: Sequence[tuple[int, list[str]]], ids: Sequence[str]
@@ -147,6 +153,10 @@ class _Table:
         for i, title in enumerate(header):
             if self._columns.setdefault(title.strip().lower(), i) != i and title.strip():
                 raise FileError(f"line 1: column {title.strip()!r} is there twice")
+        for wanted in (TIMES, ("image",)):
+            near = [n for w in wanted for n in get_close_matches(w, self._columns, 1, LIKE)]
+            if near and self._first(wanted) is None:
+                log.warning("column %r is not used; did you mean %r?", near[0], wanted[0])
         self._records = [(n, r) for n, r in records if any(cell.strip() for cell in r)]
         for line, record in self._records:
             if len(record) != len(header):

@@ -10,6 +10,7 @@ from gpuseg.object.labels import ObjectLabels
 from gpuseg.object.said import Place, Said, whole
 
 FORMAT, VERSION = "gpuseg object labels", 1
+KEYS = ("image", "timestep", "id", "position", "bounding_box", "class")  # of a label
 
 
 def json_text(labels: ObjectLabels) -> str:
@@ -33,7 +34,7 @@ def _lines(items: list[dict[str, Any]]) -> str:
 
 def parse_json(text: str) -> tuple[list[Said], Classes]:
     """Labels and classes of a file."""
-    content = json.loads(text)
+    content = json.loads(text, object_pairs_hook=_once)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileError(f"is no file of labels: it has no format {FORMAT!r}")
     if content.get("version") != VERSION:
@@ -43,8 +44,19 @@ def parse_json(text: str) -> tuple[list[Said], Classes]:
     )
     if len({c.value for c in classes}) < len(classes):
         raise FileError("classes: a value is there twice")
+    if "labels" not in content:
+        raise FileError(f"has no labels: there are {', '.join(content)}")
     said = (_said(item, f"labels[{i}]", classes) for i, item in enumerate(_list(content, "labels", "labels")))
     return [row for row in said if row], classes
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; FileError where a name is there twice, which the json module takes no offence at."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise FileError(f"{next(n for n in names if names.count(n) > 1)!r} is there twice in one object")
+    return found
 
 
 def _class(item: Any, where: str) -> LabelClass:
@@ -58,8 +70,12 @@ def _class(item: Any, where: str) -> LabelClass:
 
 def _said(item: Any, where: str, classes: Classes) -> Said | None:
     """A label; None if it has no class."""
-    given = _dict(item, where).get("class")
-    if given in (0, "", None):
+    if strange := set(_dict(item, where)) - set(KEYS):
+        raise FileError(f"{where}: has an unknown {min(strange)!r}", hint=f"there are {', '.join(KEYS)}")
+    if "class" not in item:
+        raise FileError(f"{where}: has no class", hint="0 is no class")
+    given = item["class"]
+    if given is None or (not isinstance(given, bool) and given in (0, "")):
         return None
     named, by_name = {c.value: c.name for c in classes}, {c.name: c.value for c in classes}
     value = by_name.get(given) if isinstance(given, str) else _number(given, f"{where}.class", 1, MOST)

@@ -9,6 +9,8 @@ from gpuseg.objects.pixels import LARGEST
 Place = tuple[int, int, int]
 WHOLE = re.compile(r"[+-]?\d{1,19}(\.0*)?", re.ASCII)  # tables write 3 as 3.0
 
+SHOWN = 40  # characters of what is no number
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -28,5 +30,6 @@ def whole(text: str, where: str, least: int, most: int = LARGEST) -> int:
     """A whole number that is in this range."""
     number = int(text.partition(".")[0]) if WHOLE.fullmatch(text) else None
     if number is None or not least <= number <= most:
-        raise FileError(f"{where}: {text!r}; whole numbers from {least} to {most} are possible")
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        raise FileError(f"{where}: {shown!r}; whole numbers from {least} to {most} are possible")
     return number

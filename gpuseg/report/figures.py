@@ -36,7 +36,7 @@ def photo(pixels: NDArray[np.uint8]) -> Picture:
     from matplotlib.image import imsave
 
     stream = BytesIO()
-    options = {"quality": QUALITY, "subsampling": 0, "optimize": True}
+    options = {"quality": QUALITY, "subsampling": 0}  # Pillow's "optimize" fails on noise
     imsave(stream, pixels, format="jpeg", origin="upper", pil_kwargs=options)
     return Picture("jpeg", stream.getvalue(), pixels.shape[1], pixels.shape[0])
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gpuseg.classes import LabelClass
 from gpuseg.errors import BackendUnavailableError, InputError
-from gpuseg.io.whole import check_place, write_whole
+from gpuseg.io.places import check_place
+from gpuseg.io.whole import write_whole
 from gpuseg.objects.columns import ORIGINAL
 from gpuseg.report.album import OTHER, PLAIN, Album, numbers_of_classes
 from gpuseg.report.figures import Picture, histogram

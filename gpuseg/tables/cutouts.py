@@ -76,11 +76,13 @@ class Cutouts:
 
     sources: one after the other, each done with before the next is asked for. whole: the raw image at full
     size in `images/raw`, not the cutouts of it; of several images in `images/raw/0`, `images/raw/1`, ...
+    check: called before each object; what it raises ends all.
     """
 
     sources: Iterable[CutoutSource]
     margin: int = 0
     whole: bool = False
+    check: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         if self.margin < 0:
@@ -90,7 +92,7 @@ class Cutouts:
 class ImageWriter:
     """Cuts objects out and stores them, one at a time; keeps a few pixels to compare with the file.
 
-    check: called before each; raises what ends it.
+    check: called before each, as that of the cutouts; raises what ends it.
     """
 
     def __init__(
@@ -101,9 +103,14 @@ class ImageWriter:
                 f"{len(table)} objects have {table[ID].nunique()} numbers in the column {ID}",
                 hint="join tables with gpuseg.tables.join_tables, which numbers objects anew",
             )
-        self.group, self.table, self.cutouts, self.check = group, table, cutouts, check
+        self.group, self.table, self.cutouts = group, table, cutouts
+        self.checks = check, cutouts.check
         self.sampled = set(table[ID].iloc[:: max(1, len(table) // SAMPLES)])
         self.samples: dict[str, NDArray[Any]] = {}
+
+    def check(self) -> None:
+        for check in self.checks:
+            check()
 
     def write(self) -> None:
         """All images, one after the other."""

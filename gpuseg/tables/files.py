@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.errors import BackendUnavailableError, FileError, InputError
-from gpuseg.io.whole import check_place, committed, unlike, write_whole
+from gpuseg.io.places import check_place
+from gpuseg.io.whole import committed, unlike, write_whole
 from gpuseg.objects.columns import ORIGINAL
 from gpuseg.tables.columns import IDENTITY, of_class
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 from threading import Event
 
@@ -21,10 +22,12 @@ from gpuseg.errors import (
     InputError,
     LabelError,
     ModelMismatchError,
+    ResourceError,
     ShapeError,
 )
 from gpuseg.export import RESULTS
 from gpuseg.model import PixelModel
+from gpuseg.objects.scratch import Scratch
 from gpuseg.run import labelling, objects
 
 OBJECTS = ["object predictions", "object probabilities", "object identities", "object uncertainty"]
@@ -740,13 +743,102 @@ def test_many_images_with_pictures_need_few_open_files(tmp_path, pipeline):
     paths = [store(tmp_path / f"{i}.npy", drawn((30, 40), seed=i, count=3), "yx") for i in range(60)]
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     there = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 64
-    resource.setrlimit(resource.RLIMIT_NOFILE, (there + 60 + 30, limits[1]))  # a temporary file for each
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there + 30, limits[1]))
     try:
         api.run(pipeline, paths, axes="yx", table=tmp_path / "t.h5", pictures=True)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     with h5py.File(tmp_path / "t.h5") as file:
         assert len(file["images"]) == len(file["table"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted as Linux tells them")
+def test_images_that_failed_keep_no_files_open(tmp_path, pipeline, image):
+    movie = np.stack([drawn(seed=1), drawn(seed=2)]).astype(np.float32)
+    movie[1, 5, 5] = np.nan
+    bad = [store(tmp_path / f"{i}.h5", movie, "tyx") for i in range(6)]
+    api.run(pipeline, image, table=True)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    done = api.run(pipeline, bad, table=tmp_path / "t.h5", pictures=True, on_error="skip", backend="cpu")
+    assert all(isinstance(o.error, InputError) for o in done.outcomes)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_too_many_open_files_is_no_damage(tmp_path, image):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    load(image)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        with pytest.raises(ResourceError, match=r"(?i)too many open files\n  hint: .*ulimit -n"):
+            load(image)
+        with pytest.raises(ResourceError, match=r"(?i)80 bytes for numbers: too many open files\n"):
+            Scratch((10,), np.float64, "numbers")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+class Countdown(Event):
+    """Set when it was asked so often after the image was done."""
+
+    def __init__(self, left):
+        super().__init__()
+        self.left, self.counting = left, False
+
+    def progress(self, name, parts, total):
+        self.counting = parts == total
+
+    def is_set(self):
+        self.left -= self.counting
+        return super().is_set() or self.left < 0
+
+
+@pytest.mark.parametrize("left", [0, 1, 4])
+def test_it_stops_between_the_pictures_of_a_table(tmp_path, pipeline, image, left):
+    cancel = Countdown(left)
+    how = {"table": tmp_path / "t.h5", "pictures": True, "cancel": cancel, "progress": cancel.progress}
+    with pytest.raises(Cancelled, match="stopped before it was written; the images are done"):
+        api.run(pipeline, image, **how)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+    assert cancel.left == -1
+
+
+def test_it_stops_before_the_report(tmp_path, pipeline, image, monkeypatch):
+    cancel, known = Event(), api.run.__globals__
+    write = known["write_table"]
+    monkeypatch.setitem(known, "write_table", lambda *a: [write(*a), cancel.set()])
+    with pytest.raises(Cancelled, match=r"r\.html: stopped before it was written"):
+        api.run(pipeline, image, table=tmp_path / "t.csv", report=tmp_path / "r.html", cancel=cancel)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "t.csv"]
+
+
+def test_an_image_under_two_names_is_one_image(tmp_path, pipeline, image, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.tif").symlink_to(image)
+    for other in ("a.tif", "./a.tif", "link.tif", image):
+        also = "" if other == "a.tif" else ", also as a.tif"
+        with pytest.raises(InputError, match=rf"^{re.escape(other)}: is named twice{also}\n"):
+            api.run(pipeline, ["a.tif", other], table=True)
+
+
+def test_a_sequence_of_colours_has_no_twin(tmp_path, pipeline, image):
+    how = {"format": "png sequence", "output": f"{tmp_path}/o_{{slice_index}}.png"}
+    (done,) = api.run(pipeline, image, axis_order="cyx", **how).outcomes
+    assert [Path(p).name for p in done.outputs] == ["o_0000.png"]
+
+
+@pytest.mark.parametrize(
+    "how", [{"output": "file/x.tif"}, {"table": "file/t.csv"}, {"report": "file/r.html"}]
+)
+def test_a_file_in_the_place_of_a_folder_is_told_before_anything_runs(
+    tmp_path, pipeline, image, monkeypatch, how
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gpuseg.api.objects.Asked.run", lambda *a: pytest.fail("it ran"))
+    Path("file").write_text("x")
+    with pytest.raises(FileError, match=r"file/.*: .*file is no folder"):
+        api.run(pipeline, image, **how)
 
 
 def test_sizes_of_pixels_that_contradict_each_other_are_told(tmp_path, caplog):

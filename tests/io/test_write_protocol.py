@@ -333,10 +333,54 @@ def test_folders_on_the_way_are_made(tmp_path):
     assert left(tmp_path / "new" / "deep") == ["a.npy"]
 
 
-def test_a_folder_that_may_not_be_written_is_a_resource_error(tmp_path):
+def test_a_folder_that_is_none_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ResourceError, match=r"a\.npy: cannot be written: (Not a directory|File exists)"):
+    with pytest.raises(FileError, match=r"file/a\.npy: .*file is no folder"):
         save(tmp_path / "file" / "a.npy", picture())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("t" * 252 + ".npy", "its name has 256 bytes, at most 255"),
+        ("é" * 126 + ".npy", "its name has 256 bytes, at most 255"),
+        ("d" * 256 + "/a.npy", "its name has 256 bytes"),
+        ("d/" * 2100 + "a.npy", r"the path has \d+ bytes, at most 4000"),
+        ("a\0b.npy", "cannot hold the character NUL"),
+    ],
+    ids=["name", "umlauts", "folder", "path", "nul"],
+)
+def test_names_that_no_file_can_have_are_refused(tmp_path, name, message):
+    with pytest.raises(InputError, match=message):
+        save(tmp_path / name, picture())
+
+
+def begin(path, monkeypatch, error):
+    """Write an image of which the first part is done, or fails, and then nobody goes on."""
+
+    def fail(region, values):
+        raise error
+
+    with create_image(path, Output(SHAPE, np.dtype("u1"), "yx")) as writer:
+        if isinstance(error, OSError):
+            monkeypatch.setattr(writer.writer, "write", fail, raising=False)
+        writer.write((slice(0, 70), slice(0, 90)), picture())
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "waits"),
+    [(Cancelled("stop"), Cancelled, 0), (OSError(ENOSPC, "full"), ResourceError, 1)],
+)
+def test_it_waits_for_threads_that_write_yet_only_where_a_write_failed(
+    tmp_path, monkeypatch, error, raised, waits
+):
+    waited = []
+    monkeypatch.setattr(partial.time, "sleep", waited.append)
+    with pytest.raises(raised):
+        begin(tmp_path / "a.zarr", monkeypatch, error)
+    assert waited == [partial.PAUSE] * waits
+    assert not left(tmp_path)
 
 
 def test_a_target_that_is_a_folder_is_refused(tmp_path):

@@ -179,9 +179,21 @@ def test_other_encodings_are_refused(read):
         read("id,class\n1,é\n".encode("latin-1"))
 
 
+@pytest.mark.parametrize(
+    ("column", "meant"), [("timestp", "timestep"), ("times", "timestep"), ("Image_", "image"), ("x_", None)]
+)
+def test_a_column_that_may_be_misspelt_is_told(read, caplog, column, meant):
+    assert len(read(f"id,class,{column}\n4,1,2\n", ".csv")) == 1
+    said = f"column {column.lower()!r} is not used; did you mean {meant!r}?"
+    assert [r.getMessage() for r in caplog.records] == [said] * (meant is not None)
+    caplog.clear()
+    assert len(read(f"id,class,t,image,{column}\n4,1,0,a,2\n", ".csv")) == 1
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
 def test_a_missing_file_is_named(tmp_path, suffix):
-    with pytest.raises(FileError, match=rf"none{suffix}: cannot be read: No such file"):
+    with pytest.raises(FileError, match=rf"none{suffix}: no such file$"):
         read_labels(tmp_path / f"none{suffix}")
 
 
@@ -213,13 +225,16 @@ def test_a_label_may_have_a_box_in_place_of_a_position(read):
 def test_a_list_may_do_without_classes_or_with_names(read):
     assert read(json_of([{"class": "b", "id": 3}, {"class": "a", "id": 4}]), ".json").value.tolist() == [2, 1]
     classes = [{"value": 3, "name": "a", "color": [1, 2, 3]}]
-    labels = read(json_of([{"class": "a", "id": 4.0}, {"class": 0}, {}], classes=classes), ".json")
+    labels = read(
+        json_of([{"class": "a", "id": 4.0}, {"class": 0}, {"class": None}, {"class": ""}], classes=classes),
+        ".json",
+    )
     assert labels.value.tolist() == [3]
     assert labels.classes[2] == LabelClass(3, "a", (1, 2, 3))
     labels = read(json_of([{"class": 3, "id": 4}], classes=classes), ".json", names=["x", "a"])
     assert labels.value.tolist() == [2]
     assert [c.color for c in labels.classes] == [class_color(1), (1, 2, 3)]
-    assert len(read('{"format": "gpuseg object labels", "version": 1}', ".json")) == 0
+    assert len(read('{"format": "gpuseg object labels", "version": 1, "labels": []}', ".json")) == 0
 
 
 CLASS = [{"value": 1, "name": "a"}]
@@ -262,6 +277,14 @@ CLASS = [{"value": 1, "name": "a"}]
             r"bounding_box: begins at \[5, 1\] and ends at \[2, 2\]",
         ),
         ("[" * 100000, "cannot be read"),
+        ('{"format": "gpuseg object labels", "version": 1, "lables": []}', "has no labels: there are format"),
+        (json_of([])[:-1] + ', "labels": []}', "'labels' is there twice"),
+        (json_of([{"class": 1, "id": 1}]).replace('"id"', '"class": 2, "id"'), "'class' is there twice"),
+        (json_of([{"id": 1}]), r"labels\[0\]: has no class"),
+        (json_of([{"clas": 1, "id": 1}]), r"labels\[0\]: has an unknown 'clas'\n.*timestep"),
+        (json_of([{"class": 1, "id": 1, "timestp": 1}]), r"labels\[0\]: has an unknown 'timestp'"),
+        (json_of([{"class": False, "id": 1}]), r"labels\[0\].class: 'False'"),
+        (json_of([{"class": 1, "id": 10**4000}]), r"labels\[0\].id: '1(0){39}\.\.\.'; whole numbers"),
     ],
 )
 def test_a_bad_list_is_named_by_item(read, text, message):

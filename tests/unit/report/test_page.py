@@ -14,6 +14,7 @@ from PIL import Image
 from gpuseg.classes import label_classes
 from gpuseg.errors import BackendUnavailableError, FileError, InputError, ResourceError
 from gpuseg.report import Album, Facts, check_report, page, write_report
+from gpuseg.report.figures import photo
 
 CLASSES = label_classes([1, 2], {1: "round", 2: "long"})
 NASTY = '<script>alert("&\' $x^2$ {{ 1 }} µ 細胞")</script>'
@@ -329,6 +330,14 @@ def test_large_planes_are_read_in_parts_for_overviews_and_thumbnails(path):
     assert max(asked) <= 2**22
     assert "1 pixel for 12 × 12" in album.images[0].note
     assert album.doubtful[0].place == "slice 3000"
+
+
+@pytest.mark.parametrize("side", [16, 256, 640])
+def test_noise_is_a_photo_too(side):
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    found = np.asarray(Image.open(BytesIO(photo(pixels).data)))
+    assert found.shape == pixels.shape
+    assert abs(found.astype(float) - pixels).mean() < 30
 
 
 def test_equal_runs_give_equal_bytes(tmp_path):

@@ -27,6 +27,7 @@ from gpuseg.io import locate
 from gpuseg.model import Pipeline
 from gpuseg.object.labels import ObjectLabels, beyond
 from gpuseg.objects.choice import Features
+from gpuseg.objects.maps import Range
 from gpuseg.objects.settings import several, whole
 from gpuseg.run import crops
 from gpuseg.run.objects import BLOCKWISE, IDENTITIES, PREDICTIONS, Run, classify_columns, paint
@@ -125,12 +126,14 @@ def classify(
     labels: Paths | None = None,
     raw_axes: str | None = None,
     segment: Mapping[str, Any] | None = None,
+    range: Range | None = None,
     **how: Any,
 ) -> Results:
     """Classify the objects of probability maps, of segmentations or of label images.
 
     segmentation: connected parts of equal value are objects. raw: the images under them, as many and in the
         same order. raw_axes: theirs; `axes` are those of the others.
+    range: what stands for probabilities 0 and 1; by default what their file says, else by its type.
     how: all else as for `run`.
 
         classify("cells.gpuseg", raw="a.tif", labels="a_labels.tif", table="a.csv")
@@ -142,7 +145,7 @@ def classify(
     }
     pipeline, models = open_pipeline(model, segment)
     files = together(given, raw)
-    return run_files(files, pipeline, models, raw_axes=raw_axes, segment=segment, **how)
+    return run_files(files, pipeline, models, raw_axes=raw_axes, segment=segment, range=range, **how)
 
 
 def together(given: Mapping[Kind, Paths | None], raw: Paths | None) -> list[Files]:
@@ -277,6 +280,7 @@ class _How:
     spacing: float | Sequence[float] | Literal["file"] | None = None
     axes: str | None = None
     raw_axes: str | None = None
+    range: Range | None = None
     backend: str = "auto"
     gpu_memory: int | str | None = None
     progress: Progress | None = None
@@ -317,6 +321,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         features=how.features,
         spacing=how.spacing,
         block=_space("block", how.block),
+        range=how.range,
     )
     where = None if isinstance(how.table, bool) else check_path(how.table, pictures=how.pictures)
     if where is not None:

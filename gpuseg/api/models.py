@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.axes import SPACE
+from gpuseg.axes import SPACE, sizes
 from gpuseg.errors import FileError, InputError, ModelError
-from gpuseg.io import locate
+from gpuseg.io import Image, locate
 from gpuseg.model import ObjectModel, Pipeline, PixelModel
 from gpuseg.objects.settings import Settings
 from gpuseg.tiles import Region
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 Painted = Callable[[int, Region], NDArray[Any]]  # (t, zyx) -> labels (z, y, x)
 PROJECT = ".ilp"
 MODEL = ".gpuseg"
+
+
+def in_training_axes(image: Image, model: PixelModel) -> None:
+    """Axes that nobody named are those of the training images, if they can be (SPEC 1.11)."""
+    if image.axes_from != "shape":
+        return
+    fitting = (a for a in (model.axes, model.axes.replace("c", "")) if len(a) == len(image.shape))
+    axes = next((a for a in fitting if sizes(a, image.shape)["c"] == model.channels), image.axes)
+    if axes != image.axes:
+        image.axes, image.axes_from = axes, "training"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gpuseg import __version__
+from gpuseg.api.models import in_training_axes
 from gpuseg.api.predict import made_of_pixels
 from gpuseg.api.segment import ProbabilityMap
 from gpuseg.axes import SPACE, Voxel, sizes
@@ -19,6 +20,7 @@ from gpuseg.io import Image, open_image
 from gpuseg.model import Measured, Pipeline
 from gpuseg.objects.choice import NOT_LOCATION, Features, choose, identity
 from gpuseg.objects.columns import Plan
+from gpuseg.objects.maps import Range
 from gpuseg.objects.measure import lengths, margin_of
 from gpuseg.objects.pixels import Pixels, beneath, pair
 from gpuseg.run.labelling import Labeller, OfLabels, OfPixels, OfProbabilities, OfSegmentation
@@ -117,6 +119,7 @@ class Asked:
     scale: Scale | None = None  # None: that of the object classifier
     spacing: Any = None  # size of a pixel, in place of that of the object classifier's training
     block: tuple[int, ...] | None = None
+    range: Range | None = None  # of probabilities, what stands for 0 and 1
 
     def open(self, files: Files, stack: ExitStack) -> Opened:
         """Files that belong together, open until the stack ends, checked as far as headers tell."""
@@ -126,7 +129,8 @@ class Asked:
         )
         if files.kind == "pixels":
             assert raw is not None
-            self._in_training_axes(raw)
+            assert self.pipeline.pixel is not None
+            in_training_axes(raw, self.pipeline.pixel)
             objects = Pixels.of(raw, raw.path, raw.axes)
             under: Pixels | None = objects
         elif files.kind == "probabilities":
@@ -138,15 +142,6 @@ class Asked:
         opened = Opened(files, raw, other, under, objects)
         self._check(opened)
         return opened
-
-    def _in_training_axes(self, raw: Image) -> None:
-        """Axes that nobody named are those of the training, if they can be (SPEC 1.11)."""
-        model = self.pipeline.pixel
-        assert model is not None
-        if raw.axes_from == "shape":
-            fitting = (a for a in (model.axes, model.axes.replace("c", "")) if len(a) == len(raw.shape))
-            own = (a for a in fitting if sizes(a, raw.shape)["c"] == model.channels)
-            raw.axes = next(own, raw.axes)
 
     def _check(self, opened: Opened) -> None:
         """Errors before anything is computed."""
@@ -219,7 +214,7 @@ class Asked:
             assert p.pixel is not None
             return OfPixels(backends, opened.first, p.pixel, p.segmentation, sinks)
         assert opened.other is not None
-        source = ProbabilityMap.of(opened.other, p.segmentation)
+        source = ProbabilityMap.of(opened.other, p.segmentation, self.range)
         z, y, x = source.shape
         return OfProbabilities(b, source, (z, y, x), source.n["t"], p.segmentation, len(source.channels))
 

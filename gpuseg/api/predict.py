@@ -14,7 +14,7 @@ import numpy as np
 from gpuseg import __version__
 from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Outcome, each, named
-from gpuseg.api.models import Source, open_model
+from gpuseg.api.models import Source, in_training_axes, open_model
 from gpuseg.axes import sizes
 from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
@@ -38,20 +38,11 @@ class _Job:
     settings: ExportSettings
     axes: str | None
 
-    def open(self, path: str) -> tuple[Image, str]:
+    def open(self, path: str) -> Image:
         """An image and who named its axes: the user, the file, else training, else its shape."""
         image = open_image(path, self.axes)
-        if image.axes_from != "shape" or (axes := self._axes_in_training(image.shape)) is None:
-            return image, image.axes_from
-        said_by = "training" if axes != image.axes else "shape"
-        image.axes = axes
-        return image, said_by
-
-    def _axes_in_training(self, shape: Sequence[int]) -> str | None:
-        """Axes of the training images if they can be those of an array that names none (SPEC 1.11)."""
-        trained, channels = self.source.model.axes, self.source.model.channels
-        fitting = (a for a in (trained, trained.replace("c", "")) if len(a) == len(shape))
-        return next((a for a in fitting if sizes(a, shape)["c"] == channels), None)
+        in_training_axes(image, self.source.model)
+        return image
 
     def targets(self, image: Image) -> list[Target]:
         """What is to be written for an open image, if the model fits it; pictures have a coloured twin."""
@@ -143,7 +134,7 @@ def _survey(job: _Job, paths: Sequence[str], on_error: OnError) -> Failures:
     failed = Failures(on_error)
     targets: list[tuple[str, Target]] = []
     for path in paths:
-        with failed.of(path), job.open(path)[0] as image:
+        with failed.of(path), job.open(path) as image:
             if "labels" in job.results:
                 job.source.lane(path)
             targets += [(path, target) for target in job.targets(image)]
@@ -160,9 +151,8 @@ def _predict_one(
     progress: Callable[[int, int], None] | None,
     cancel: Event | None,
 ) -> tuple[str, ...]:
-    image, said_by = job.open(path)
-    with image, ExitStack() as stack:
-        log.info("%s: %s", path, exports.axes_text(image.axes, image.shape, said_by))
+    with job.open(path) as image, ExitStack() as stack:
+        log.info("%s: %s", path, exports.axes_text(image.axes, image.shape, image.axes_from))
         targets = job.targets(image)
         sinks = [stack.enter_context(t.open()) for t in targets]
         labels = job.source.labels(path) if "labels" in job.results else None

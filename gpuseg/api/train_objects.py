@@ -28,6 +28,7 @@ from gpuseg.model import ObjectModel, Pipeline
 from gpuseg.object import learning
 from gpuseg.object.labels import ObjectLabels, beyond
 from gpuseg.objects.choice import NOT_LOCATION, Features, declared
+from gpuseg.objects.maps import Range
 from gpuseg.objects.settings import Settings
 from gpuseg.run.steps import Steps
 from gpuseg.tables import check_path, join_tables
@@ -47,6 +48,7 @@ def train_objects(
     probabilities: Paths | None = None,
     pixel_model: Any = None,
     segment: Mapping[str, Any] | None = None,
+    range: Range | None = None,
     output: PathLike | None = None,
     table: PathLike | None = None,
     report: PathLike | None = None,
@@ -76,15 +78,19 @@ def train_objects(
     labels, segmentation, probabilities : what objects come from, one of the three for each `raw` image; or,
         with a `pixel_model`, the raw images alone.
     pixel_model : the first stage of the pipeline. segment : its second, the settings of `gpuseg.segment`.
+    range : what stands for probabilities 0 and 1; by default what their file says, else by its type.
     output : the .gpuseg to write. table : of all objects with their classes. report : a page about it.
     features : to measure, as for `gpuseg.measure`, with `margin`, `spacing` and `unit`; use : those of them,
         features or columns, that the forest learns from, all by default.
     names : of the classes 1, 2, ...; each has a column of probabilities, labelled or not.
+    axes, raw_axes : of the images and of the raw images under them; by default as stored.
+    forest : "hist", "sklearn" or, on a GPU, "cuml"; of so many `trees`. seed : of its random numbers.
     folds : parts of the labelled objects to keep out and ask for, in turn; 0 for none.
+    backend, gpu_memory, progress, cancel : as in `predict`.
 
         train_objects(raw="a.tif", labels="a_labels.tif", object_labels="a.csv", output="cells.gpuseg")
     """
-    get_trainer(forest)  # there is one, before anything is read
+    _check_known(features, forest)
     stages = _stages(pixel_model, segment)
     given: dict[Kind, Paths | None] = {
         "labels": labels,
@@ -94,12 +100,9 @@ def train_objects(
     files = _files(given, raw, stages)
     known = labels_given(object_labels, files, names)
     scale, whose = Scale(margin, spacing, unit), axes if files[0].kind == "pixels" else raw_axes
-    asked = Asked(stages, table=True, features=features, scale=scale, axes=axes, raw_axes=whose)
+    asked = Asked(stages, table=True, features=features, scale=scale, axes=axes, raw_axes=whose, range=range)
     models = [] if pixel_model is None or hasattr(pixel_model, "forest") else [str(pixel_model)]
     _check_written(files, object_labels, models, output, table, report)
-    _check_declared(features)
-    if len({c.name.casefold() for c in known.classes}) < len(known.classes):
-        log.warning("classes differ in case only: %s", ", ".join(c.name for c in known.classes))
     rows, values = _measured(asked, files, known, get_backends(backend, gpu_memory), progress, cancel)
     how: dict[str, Any] = {"subset": use, "forest": forest, "trees": trees, "seed": seed, "backend": backend}
     try:
@@ -111,7 +114,9 @@ def train_objects(
         pipeline.save(output)
         log.info("%s: model of %d classes, %d columns", output, len(model.classes), len(model.columns))
     if table is not None or report is not None:
-        options: dict[str, Any] = dict(axes=axes, raw_axes=raw_axes, progress=progress, cancel=cancel)
+        options: dict[str, Any] = dict(
+            axes=axes, raw_axes=raw_axes, range=range, progress=progress, cancel=cancel
+        )
         options |= dict(backend=backend, gpu_memory=gpu_memory, features=features, object_labels=known)
         run_files(files, pipeline, (), table=table or False, report=report, **options)
     return pipeline
@@ -171,8 +176,9 @@ def _check_written(
     exports.check_collisions(written, [*(p for f in files for p in f.paths), *read, *models])
 
 
-def _check_declared(features: Features) -> None:
-    """InputError for a function that nobody can find again when other images are measured."""
+def _check_known(features: Features, forest: str) -> None:
+    """InputError for an unknown trainer, and a function that nobody finds again to measure other images."""
+    get_trainer(forest)
     asked = [features] if isinstance(features, str) or callable(features) else features
     for feature in asked:
         if callable(feature) and getattr(feature, "__name__", "") not in declared():
@@ -227,6 +233,8 @@ def _learned(
     rows: "pd.DataFrame", values: NDArray[np.int64], names: Sequence[str], folds: int, how: Mapping[str, Any]
 ) -> ObjectModel:
     """The classifier; with folds, what held-out objects were taken for is in its provenance."""
+    if len({name.casefold() for name in names}) < len(names):
+        log.warning("classes differ in case only: %s", ", ".join(names))
     model = learning.learn(rows, values, names, **how)
     if folds:
         model = _validated(model, learning.held_out(rows, values, folds=folds, **how))

@@ -26,6 +26,7 @@ from gpuseg.cli.options import (
     checked,
     export_settings,
 )
+from gpuseg.cli.segment import ValueRange, as_range
 from gpuseg.errors import InputError
 from gpuseg.export import DEFAULT_NAME, RESULTS
 
@@ -288,6 +289,7 @@ def classify(
     table_only: TableOnly = False,
     report: Report = None,
     segment: Segment = None,
+    value_range: ValueRange = None,
     features: Features = None,
     object_labels: ObjectLabels = None,
     output: Output = DEFAULT_NAME,
@@ -315,7 +317,7 @@ def classify(
     """Classify the objects of probability maps, segmentations or label images."""
     from gpuseg import api
 
-    how = _how(locals()) | {"raw_axes": raw_axes}
+    how = _how(locals()) | {"raw_axes": raw_axes, "range": as_range(value_range)}
     sources = {"raw": raw, "probabilities": probabilities, "segmentation": segmentation, "labels": labels}
     given: dict[str, Any] = {name: paths or None for name, paths in sources.items()}
     _go(lambda more: api.classify(model, **given, **how, **more), quiet)

@@ -47,7 +47,10 @@ def _classes(text: str) -> list[int]:
     return _numbers(text, int)
 
 
-def _range(text: str) -> tuple[float, float]:
+def as_range(text: str | None) -> tuple[float, float] | None:
+    """`0,255` as numbers."""
+    if text is None:
+        return None
     low, high = _numbers(text, float, (2,))
     return low, high
 
@@ -97,7 +100,9 @@ DropBorder = Annotated[bool, typer.Option("--drop-border", help="Without objects
 Compat = Annotated[str | None, typer.Option(metavar="ilastik", help="Exactly as ilastik does it.")]
 ValueRange = Annotated[
     str | None,
-    _text("--range", "LOW,HIGH", _range, "Values of probabilities 0 and 1; default: by file or type."),
+    _text(
+        "--range", "LOW,HIGH", as_range, "What stands for probabilities 0 and 1; default: by file or type."
+    ),
 ]
 TileSize = Annotated[
     str | None,
@@ -157,7 +162,7 @@ def segment(
         outcomes = api.segment(
             images,
             axes=axes,
-            range=None if value_range is None else _range(value_range),
+            range=as_range(value_range),
             backend=backend,
             gpu_memory=gpu_memory,
             tile=None if tile is None else _tile(tile),

@@ -23,6 +23,7 @@ from gpuseg.cli.classify import (
 from gpuseg.cli.measure import DEFAULT as FEATURES
 from gpuseg.cli.measure import Features, Margin, RawAxes, Spacing, Unit
 from gpuseg.cli.options import Axes, Backend, GpuMemory, Quiet
+from gpuseg.cli.segment import ValueRange, as_range
 from gpuseg.cli.train import MOST, Forest, confusion_table
 from gpuseg.forests import DEFAULT
 
@@ -63,6 +64,7 @@ def train_objects(
     probabilities: Probabilities = None,
     pixel_model: PixelModel = None,
     segment: Segment = None,
+    value_range: ValueRange = None,
     features: Features = FEATURES,
     use: Use = None,
     names: Names = "",
@@ -84,11 +86,12 @@ def train_objects(
     """Learn to classify objects from a few that are labelled."""
     from gpuseg import api
 
-    given = {name: value for name, value in locals().items() if name not in ("api", "quiet")}
+    given = {name: value for name, value in locals().items() if name not in ("api", "quiet", "value_range")}
     for name in ("raw", "labels", "segmentation", "probabilities"):
         given[name] = given[name] or None
     given |= {
         "segment": segment_settings(segment),
+        "range": as_range(value_range),
         "features": features.split(","),
         "use": None if use is None else [word.strip() for word in use.split(",")],
         "names": [word.strip() for word in names.split(",")] if names else (),

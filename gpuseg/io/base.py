@@ -106,7 +106,7 @@ class Image:
     path: str
     reader: ImageReader
     axes: str
-    axes_from: Literal["file", "shape", "user"]
+    axes_from: Literal["file", "shape", "user", "training"]
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -113,7 +113,7 @@ class ObjectLabels:
         names: Names = (),
         image: str = "",
     ) -> Self:
-        """Of whatever objects are at pixels (n, 3), z y x, or (n, 2), y x.
+        """Of whatever objects are at pixels (n, 3), z y x, or (n, 2), y x; of floats the nearest pixel.
 
         >>> ObjectLabels.at_positions([[1, 2], [0, 0]], [1, 2]).position.tolist()
         [[0, 1, 2], [0, 0, 0]]
@@ -123,6 +123,10 @@ class ObjectLabels:
             where = np.zeros((0, 3), np.int64)
         if where.ndim != 2 or where.shape[1] not in (2, 3) or len(where) != len(classes):
             raise ShapeError(f"position has shape {where.shape}; (n, 3) or (n, 2) and n classes are needed")
+        if where.dtype.kind == "f":
+            if not np.isfinite(where).all():
+                raise LabelError("a position is NaN or infinite")
+            where = np.rint(where).astype(np.int64)
         where = np.pad(where, ((0, 0), (3 - where.shape[1], 0)))
         if where.size and where.min() < 0:
             raise LabelError(f"position {where[(where < 0).any(1)][0].tolist()}: pixels count from 0")

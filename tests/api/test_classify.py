@@ -137,6 +137,28 @@ def test_objects_may_come_from_other_files(tmp_path, pipeline, image, sources, k
     assert_array_equal(done.table["original_oid"], ids.get(kind, done.table["labelimage_oid"]))
 
 
+def test_probabilities_may_be_stored_in_any_range(tmp_path, pipeline, image, sources):
+    stored = np.rint(load(sources["probabilities"]) * 200).astype(np.uint8)
+    path = store(tmp_path / "200.npy", stored, "yxc")
+    expected = store(tmp_path / "1.npy", stored / np.float32(200), "yxc")
+    how = {"raw": image, "axes": "yxc", "table": True}
+    found = api.classify(pipeline, probabilities=path, range=(0, 200), **how).table
+    pd.testing.assert_frame_equal(found, api.classify(pipeline, probabilities=expected, **how).table)
+    otherwise = api.classify(pipeline, probabilities=path, **how).table  # 255 stands for 1 then
+    assert otherwise["Size in pixels"].sum() != found["Size in pixels"].sum()
+    places = found[["Center of the object_1", "Center of the object_0"]]
+    said = ObjectLabels.at_positions(places, found.index % 2 + 1)
+    one = dict(
+        object_labels=said, raw=image, features=["mean"], folds=0, trees=3, segment=SEGMENT, axes="yxc"
+    )
+    models = [
+        api.train_objects(probabilities=p, range=r, **one) for p, r in ((path, (0, 200)), (expected, None))
+    ]
+    assert models[0].hash == models[1].hash
+    with pytest.raises(InputError, match="range 3 to 2; the second must be above"):
+        api.classify(pipeline, probabilities=path, range=(3, 2), **how)
+
+
 def test_a_segmentation_of_several_values_keeps_them_apart(tmp_path, pipeline):
     values = np.zeros((40, 60), np.uint16)
     values[5:15, 5:20], values[5:15, 20:40], values[20:30, 5:20] = 7, 9, 7
@@ -268,6 +290,15 @@ def test_odd_orders_of_axes_are_kept(tmp_path, pipeline):
     api.run(pipeline, [usual, odd], output=template)
     plain, turned = (load(f"{tmp_path}/{n}_Object Predictions.h5") for n in "uo")
     assert_array_equal(turned[..., 0].transpose(1, 2, 0), plain[..., 0])
+
+
+def test_axes_that_a_file_does_not_name_are_those_of_training(tmp_path, caplog):
+    movie = np.stack([drawn(seed=1), drawn(seed=2), drawn(seed=3)])
+    np.save(tmp_path / "movie.npy", movie)
+    with caplog.at_level(logging.INFO, "gpuseg"):
+        table = api.run(trained(movie, "tyx"), tmp_path / "movie.npy", table=True).table
+    assert set(table["timestep"]) == {0, 1, 2}
+    assert "movie.npy: 3 x 60 x 80, axes tyx (as in training)" in caplog.text
 
 
 def test_images_without_objects_change_nothing_for_those_after(tmp_path, pipeline):

@@ -72,7 +72,8 @@ def test_the_metadata_says_what_it_is(unpacked):
     assert fields["Version"] == gpuseg.__version__
     assert fields["License-Expression"] == "BSD-3-Clause"
     assert fields["Requires-Python"] == ">=3.11"
-    extras = {"cuda12", "cuda13", "rapids-cuda12", "rapids-cuda13", "napari", "dask", "docs", "test"}
+    extras = {"cuda12", "cuda13", "rapids-cuda12", "rapids-cuda13", "parquet", "report", "anndata"}
+    extras |= {"napari", "dask", "docs", "test"}
     assert extras <= set(fields.get_all("Provides-Extra"))
     assert (info / "licenses" / "LICENSE").is_file()
     assert "gpuseg = gpuseg.cli:main" in (info / "entry_points.txt").read_text()

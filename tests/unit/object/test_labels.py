@@ -325,12 +325,18 @@ def test_columns_that_cannot_be_are_refused(columns, error, message):
         ([[1, 2]], [1, 2], ShapeError, r"position has shape \(1, 2\)"),
         ([[-1, 2]], [1], LabelError, r"position \[0, -1, 2\]: pixels count from 0"),
         ([[1, 2]], ["long"], LabelError, "class 'long' is not known"),
-        ([[1.5, 2]], [1], LabelError, "position: float64"),
+        ([[1, np.nan]], [1], LabelError, "a position is NaN or infinite"),
+        ([[-0.6, 2]], [1], LabelError, r"position \[0, -1, 2\]"),
     ],
 )
 def test_positions_that_cannot_be_are_refused(where, classes, error, message):
     with pytest.raises(error, match=message):
         ObjectLabels.at_positions(where, classes)
+
+
+def test_a_position_between_pixels_is_the_nearest():
+    labels = ObjectLabels.at_positions([[1.6, 2.2], [-0.4, 0.0]], [1, 1])
+    assert labels.position.tolist() == [[0, 2, 2], [0, 0, 0]]
 
 
 def test_positions_without_a_class_are_no_labels():

@@ -394,7 +394,8 @@ def _space(name: str, given: int | Sequence[int] | None) -> tuple[int, ...] | No
     if len(numbers) == 1:
         numbers *= 3
     if len(numbers) not in (2, 3) or (name == "block" and min(numbers) < 1):
-        raise InputError(f"{name} {given!r}: one number of pixels is needed, or one each along z, y, x")
+        least = 1 if name == "block" else 0
+        raise InputError(f"{name} {given!r}: one number of pixels from {least}, or one each along z, y, x")
     return tuple([1 if name == "block" else 0] * (3 - len(numbers)) + numbers)
 
 

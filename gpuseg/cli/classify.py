@@ -8,7 +8,15 @@ import typer
 
 from gpuseg import export as exports
 from gpuseg.cli import console
-from gpuseg.cli.measure import FILE, PictureMargin, Pictures, RawAxes, WholeImage
+from gpuseg.cli.measure import (
+    FILE,
+    PictureMargin,
+    Pictures,
+    RawAxes,
+    WholeImage,
+    check_numbers,
+    check_spacing,
+)
 from gpuseg.cli.options import (
     Axes,
     AxisOrder,
@@ -97,34 +105,14 @@ def _blockwise(value: str) -> str:
     return value
 
 
-def _spacing(text: str) -> str:
-    spacing(text)
-    return text
-
-
 def spacing(text: str | None) -> Any:
-    """`file`, or numbers of text like 0.5 or 1,0.5,0.5."""
-    if text is None or text == FILE:
-        return text
-    try:
-        return [float(word) for word in text.split(",")]
-    except ValueError:
-        raise InputError(f"{text!r}: numbers with commas are needed, or {FILE}") from None
-
-
-def _size(text: str) -> str:
-    numbers(text)
-    return text
+    """`file`, or numbers of text like 0.5 or 1,0.5,0.5, which was checked."""
+    return text if text in (None, FILE) else [float(word) for word in str(text).split(",")]
 
 
 def numbers(text: str | None) -> list[int] | None:
-    """Of text like 512 or 1,512,512."""
-    if text is None:
-        return None
-    try:
-        return [int(word) for word in text.split(",")]
-    except ValueError:
-        raise InputError(f"{text!r}: whole numbers with commas are needed") from None
+    """Of text like 512 or 1,512,512, which was checked."""
+    return None if text is None else [int(word) for word in text.split(",")]
 
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .gpuseg model.")]
@@ -205,7 +193,7 @@ Spacing = Annotated[
     typer.Option(
         "--spacing",
         metavar="S|Z,Y,X|file",
-        callback=checked(_spacing),
+        callback=checked(check_spacing),
         help="Size of a pixel, where lengths are measured; default: as in training.",
     ),
 ]
@@ -214,7 +202,7 @@ Block = Annotated[
     typer.Option(
         "--block",
         metavar="N|Z,Y,X",
-        callback=checked(_size),
+        callback=checked(check_numbers(int, 1, (1, 2, 3))),
         help="Pixels to compute at once; default: all that fits into memory. The result is the same.",
     ),
 ]
@@ -223,7 +211,7 @@ Halo = Annotated[
     typer.Option(
         "--halo",
         metavar="N|Z,Y,X",
-        callback=checked(_size),
+        callback=checked(check_numbers(int, 0, (1, 2, 3))),
         help="Around a block, with --blockwise ilastik; exact results need none.",
     ),
 ]

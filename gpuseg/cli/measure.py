@@ -27,7 +27,7 @@ def _features(text: str) -> str:
     return text
 
 
-def _numbers(of: Callable[[str], float], least: float, counts: tuple[int, ...]) -> Callable[[str], str]:
+def check_numbers(of: Callable[[str], float], least: float, counts: tuple[int, ...]) -> Callable[[str], str]:
     """A check of text like 30,30,1: so many numbers, none below `least`; of fractions, all above it."""
 
     def check(text: str) -> str:
@@ -46,8 +46,8 @@ def _numbers(of: Callable[[str], float], least: float, counts: tuple[int, ...]) 
     return check
 
 
-def _spacing(text: str) -> str:
-    return text if text == FILE else _numbers(float, 0, (1, 2, 3))(text)
+def check_spacing(text: str) -> str:
+    return text if text == FILE else check_numbers(float, 0, (1, 2, 3))(text)
 
 
 def _kind(value: str) -> str:
@@ -90,7 +90,7 @@ Margin = Annotated[
     typer.Option(
         "--margin",
         metavar="X,Y[,Z]",
-        callback=checked(_numbers(int, 0, (2, 3))),
+        callback=checked(check_numbers(int, 0, (2, 3))),
         help="Width of neighbourhoods, in pixels.",
     ),
 ]
@@ -115,7 +115,7 @@ Spacing = Annotated[
     typer.Option(
         "--spacing",
         metavar="S|Z,Y,X|file",
-        callback=checked(_spacing),
+        callback=checked(check_spacing),
         help="Size of a pixel, to measure in lengths, not pixels.",
     ),
 ]
@@ -125,7 +125,7 @@ Block = Annotated[
     typer.Option(
         "--block",
         metavar="N|Z,Y,X",
-        callback=checked(_numbers(int, 1, (1, 2, 3))),
+        callback=checked(check_numbers(int, 1, (1, 2, 3))),
         help="Size of tiles; default: the whole image, if it fits into memory.",
     ),
 ]

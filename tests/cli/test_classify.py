@@ -206,7 +206,11 @@ def test_words_of_ilastik_are_understood(gpuseg, trained, here):
         (("run", "all.gpuseg", "a.tif", "--segment", "threshold="), 2, "looks like channel=1"),
         (("run", "all.gpuseg", "a.tif", "--table", "t.doc"), 2, "no table has the suffix"),
         (("run", "all.gpuseg", "a.tif", "--report", "r.doc"), 2, "no report has the suffix"),
-        (("run", "all.gpuseg", "a.tif", "--block", "a"), 2, "whole numbers"),
+        (("run", "all.gpuseg", "a.tif", "--block", "a"), 2, "'a': 1 or 2 or 3 numbers"),
+        (("run", "all.gpuseg", "a.tif", "--block", "0"), 2, "'0': numbers of at least 1"),
+        (("run", "all.gpuseg", "a.tif", "--halo=-1"), 2, "'-1': numbers of at least 0"),
+        (("run", "all.gpuseg", "a.tif", "--spacing", "0"), 2, "'0': numbers above 0"),
+        (("classify", "all.gpuseg", "--probabilities", "a.tif", "--range", "3"), 2, "2 numbers are needed"),
         (("run", "all.gpuseg", "a.tif", "--table-only"), 2, "name it with --table"),
         (
             ("run", "all.gpuseg", "a.tif", "--table-only", "--table", "t.csv", "-e", "probabilities"),

@@ -16,7 +16,7 @@ from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import open_pipeline
-from gpuseg.api.objects import Asked, Files, Kind, Opened
+from gpuseg.api.objects import Asked, Files, Kind, Opened, check_alike
 from gpuseg.api.pictures import Kept, check_pictures, check_stop
 from gpuseg.api.reports import Report, check_report
 from gpuseg.backends import get_backends
@@ -413,14 +413,14 @@ def _survey(
     """Look at all headers before anything is computed: errors by image, free names, enough disk."""
     failed = Failures(on_error)
     targets: list[tuple[str, Target]] = []
-    columns: dict[str, Any] = {}
+    columns: dict[str, tuple[int, int, str]] = {}
     for one in files:
         with failed.of(one.name), ExitStack() as stack:
             opened = asked.open(one, stack)
             made = asked.targets(opened)
             if asked.table:
                 columns[one.name] = opened.columns_like(asked)
-                _check_alike(columns, one.name)
+                check_alike(columns, one.name)
             targets += [(one.name, target) for target in made]
     written = [(name, t.result, file) for name, t in targets for file in t.files]
     for path in more:
@@ -434,17 +434,6 @@ def _survey(
 def table_path(where: Path, image: str) -> str:
     """Where the table of an image goes: the one name of all, or its own by the placeholders."""
     return exports.output_path(str(where), image, "Table") if "{" in str(where) else str(where)
-
-
-def _check_alike(columns: dict[str, Any], name: str) -> None:
-    """InputError if the table of an image would have other columns than that of the first."""
-    first = next(iter(columns))
-    if columns[name] != columns[first]:
-        text = "{}: {}D, {} channels of intensities, lengths in {}".format
-        raise InputError(
-            f"{text(name, *columns.pop(name))}; {text(first, *columns[first])}",
-            hint="their columns differ: make a table for each",
-        )
 
 
 def _finish(

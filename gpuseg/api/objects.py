@@ -14,14 +14,14 @@ from gpuseg.api.predict import made_of_pixels
 from gpuseg.api.segment import ProbabilityMap
 from gpuseg.axes import SPACE, Voxel, sizes
 from gpuseg.backends.base import Backend
-from gpuseg.errors import ModelMismatchError
+from gpuseg.errors import InputError, ModelMismatchError
 from gpuseg.export import RESULTS, ExportSettings, Made, Target, axes_text, label_dtype
 from gpuseg.io import Image, open_image
 from gpuseg.model import Measured, Pipeline
 from gpuseg.objects.choice import NOT_LOCATION, Features, choose, identity
 from gpuseg.objects.columns import Plan
 from gpuseg.objects.maps import Range
-from gpuseg.objects.measure import lengths, margin_of
+from gpuseg.objects.measure import in_unit, lengths, margin_of, unit_of
 from gpuseg.objects.pixels import Pixels, beneath, pair
 from gpuseg.run.labelling import Labeller, OfLabels, OfPixels, OfProbabilities, OfSegmentation
 from gpuseg.run.objects import IDENTITIES, PROBABILITIES, Run, fitting_tile
@@ -215,8 +215,7 @@ class Asked:
             return OfPixels(backends, opened.first, p.pixel, p.segmentation, sinks)
         assert opened.other is not None
         source = ProbabilityMap.of(opened.other, p.segmentation, self.range)
-        z, y, x = source.shape
-        return OfProbabilities(b, source, (z, y, x), source.n["t"], p.segmentation, len(source.channels))
+        return OfProbabilities(b, source, source.shape, source.n["t"], p.segmentation, len(source.channels))
 
     def targets(self, opened: Opened) -> list[Target]:
         """What is to be written for an open image."""
@@ -234,6 +233,20 @@ class Asked:
         return targets
 
 
+def check_alike(columns: dict[str, tuple[int, int, str]], name: str) -> None:
+    """InputError if the table of an image would have other columns than that of the first."""
+    first = next(iter(columns))
+    if columns[name] != columns[first]:
+        texts = []
+        for image in (name, first):
+            ndim, channels, unit = columns[image]
+            texts.append(
+                f"{image}: {ndim}D, {channels} raw channel{'s' * (channels != 1)}, lengths in {unit}"
+            )
+        del columns[name]
+        raise InputError("; ".join(texts), hint="their columns differ: make a table for each")
+
+
 def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:
     """ModelMismatchError if a file says another pixel size than the one that was fixed in training."""
     if not unit:
@@ -241,11 +254,14 @@ def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:
     for pixels in (opened.objects, opened.under):
         voxel = Voxel() if pixels is None else pixels.voxel
         for axis, learned in zip(SPACE, spacing, strict=True):
-            size = voxel.size.get(axis, learned)
-            if abs(size - learned) > 0.01 * learned and pixels is not None:
+            if pixels is None or axis not in voxel.size:
+                continue
+            own = unit_of(voxel, axis)
+            size = in_unit(voxel.size[axis], own, unit)
+            if size is None or abs(size - learned) > 0.01 * learned:
                 raise ModelMismatchError(
-                    f"{pixels.name}: a pixel is {size:g} along {axis}, the classifier measures with"
-                    f" {learned:g} {unit}",
+                    f"{pixels.name}: a pixel is {voxel.size[axis]:g} {own} along {axis}, the classifier"
+                    f" measures with {learned:g} {unit}",
                     hint="spacing='file' (--spacing file) takes the size in each file; or give numbers",
                 )
 

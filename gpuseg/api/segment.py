@@ -3,9 +3,8 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from threading import Event
 from typing import Any, Self
@@ -22,17 +21,17 @@ from gpuseg.backends.base import Array, Backend
 from gpuseg.errors import GpusegError, InputError
 from gpuseg.export import RESULTS, ExportSettings, Made, Sink, Target
 from gpuseg.io import Image, Output, open_image
-from gpuseg.objects.blocks import Found, Meter, Tiled, Write, segment_tiles
 from gpuseg.objects.maps import Range, refuse_channels, scaled, value_range
 from gpuseg.objects.settings import Settings, several, whole
-from gpuseg.objects.thresholds import objects, see
-from gpuseg.tiles import Region, tile_size
+from gpuseg.run.held import Passed, Space
+from gpuseg.run.labelling import Found, OfProbabilities
+from gpuseg.run.objects import fitting_tile
+from gpuseg.run.steps import Steps
+from gpuseg.tiles import Region
 
 log = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]  # (image, tiles done, tiles in all)
+Progress = Callable[[str, int, int], None]  # (image, parts done, parts in all)
 RESULT = "object identities"
-BYTES = 40  # of memory that a pixel takes on the way from one probability to its label
-FLOATS = 8  # as many float32, for the size of tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +163,10 @@ class ProbabilityMap:
         return cls(image, settings.channels(n["c"], guessed), range, n)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Space:
         """Of a time point: z, y, x."""
-        return tuple(self.n[a] for a in SPACE)
+        z, y, x = (self.n[a] for a in SPACE)
+        return z, y, x
 
     def read(self, b: Backend, t: int, region: Region) -> Array:
         """The channels that count, float32 (channels, z, y, x) of 0..1."""
@@ -178,19 +178,6 @@ class ProbabilityMap:
         return scaled(b, pixels, self.range, self.image.path)
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What was found at each time point."""
-
-    counts: list[int] = field(default_factory=list)
-    classes: list[NDArray[np.int64]] = field(default_factory=list)
-
-    def add(self, found: Found) -> None:
-        self.counts.append(found.count)
-        if found.classes is not None:
-            self.classes.append(found.classes)
-
-
 def _segment_one(
     b: Backend, job: _Job, path: str, progress: Callable[[int, int], None] | None, cancel: Event | None
 ) -> tuple[str, ...]:
@@ -199,10 +186,10 @@ def _segment_one(
         target = _named(path, lambda: job.target(image))
         source = ProbabilityMap.of(image, job.settings, job.range)
         with target.open() as sink:
-            tally = _label(b, source, job, sink, progress, cancel)
+            found = _label(b, source, job, sink, Steps(path, progress, cancel))
     of = f" of channel {job.settings.channel}" if source.n["c"] > 1 and not job.settings.classes else ""
-    log.info("%s: %s", target.path, _told(tally, target.output, of))
-    if not any(tally.counts):
+    log.info("%s: %s", target.path, _told(found, target.output, of))
+    if not any(len(f.ids) for f in found):
         log.warning(
             "%s: no object%s was found; check the channel, the thresholds and sizes, and that the map holds "
             "probabilities",
@@ -212,59 +199,30 @@ def _segment_one(
     return target.files
 
 
-def _label(
-    b: Backend,
-    source: ProbabilityMap,
-    job: _Job,
-    sink: Sink,
-    progress: Callable[[int, int], None] | None,
-    cancel: Event | None,
-) -> _Tally:
+def _label(b: Backend, source: ProbabilityMap, job: _Job, sink: Sink, steps: Steps) -> list[Found]:
     """Every time point, at once or in tiles."""
-    size = job.tile or fitting_tile(b, source, job.settings)
-    tiles = 1 if size is None else prod(-(-n // s) for n, s in zip(source.shape, size, strict=True))
-    steps = source.n["t"] * tiles * (1 if size is None else 2)
-    tally, meter = _Tally(), Meter(steps, progress, cancel, source.image.path)
+    labeller = OfProbabilities(b, source, source.shape, source.n["t"], job.settings, len(source.channels))
+    tile = job.tile or fitting_tile(labeller, b, 0, measured=False)
+    steps.plan(labeller.times * labeller.stages())
+    found = []
+    for t in range(labeller.times):
 
-    for t in range(source.n["t"]):
-
-        def write(region: Region, labels: NDArray[np.int32], t: int = t) -> None:
+        def put(region: Region, labels: NDArray[np.int32], t: int = t) -> None:
             sink.put(t, region, labels[..., None])
 
-        if size is None:
-            tally.add(_at_once(b, source, t, job.settings, write, meter))
-        else:
-            tiled = Tiled(b, partial(source.read, b, t), source.shape, size, job.settings)
-            tally.add(segment_tiles(tiled, write, meter))
-    meter.finish()
-    return tally
+        found.append(labeller.label(t, Passed(b, source.shape, tile, put), steps))
+    steps.finish()
+    return found
 
 
-def fitting_tile(b: Backend, source: ProbabilityMap, s: Settings) -> tuple[int, ...] | None:
-    """None where a time point fits into memory, else the size of tiles that do."""
-    extra = 4 * (len(source.channels) - 1)
-    if prod(source.shape) * (BYTES + extra) <= b.free():
-        return None
-    return tile_size(source.shape, s.halo(source.shape), b.room(len(source.channels) + FLOATS))
-
-
-def _at_once(b: Backend, source: ProbabilityMap, t: int, s: Settings, write: Write, meter: Meter) -> Found:
-    meter.step()
-    everything = tuple(slice(0, n) for n in source.shape)
-    seen = see(b, source.read(b, t, everything), s, s.smoothing(source.shape))
-    found = objects(b, seen, s)
-    write(everything, b.to_numpy(found.labels))
-    return Found(found.count, found.classes)
-
-
-def _told(tally: _Tally, output: Output, of: str) -> str:
-    """`1234 objects of channel 1, 512 x 512 yx, uint32`; by class if there are classes."""
-    total = sum(tally.counts)
+def _told(found: Sequence[Found], output: Output, of: str) -> str:
+    """`1234 objects of channel 1, 512 x 512 yx, uint32`; by channel if there are several."""
+    total = sum(len(f.ids) for f in found)
     what = f"{total} object{'s' * (total != 1)}{of}"
-    if len(tally.counts) > 1:
-        what += f" at {len(tally.counts)} time points"
-    if tally.classes:
-        values, counts = np.unique(np.concatenate(tally.classes), return_counts=True)
+    if len(found) > 1:
+        what += f" at {len(found)} time points"
+    if channels := [f.channels for f in found if f.channels is not None]:
+        values, counts = np.unique(np.concatenate(channels), return_counts=True)
         of_each = (f"channel {v}: {n}" for v, n in zip(values, counts, strict=True))
         what += f" ({', '.join(of_each)})"
     return f"{what}, {' x '.join(map(str, output.shape))} {output.axes}, {output.dtype}"

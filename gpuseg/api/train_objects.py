@@ -17,7 +17,7 @@ from gpuseg.api.batch import Paths, named
 from gpuseg.api.classify import PathLike, Progress, check_once, run_files, together
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import MODEL, open_pipeline
-from gpuseg.api.objects import Asked, Files, Kind, Scale
+from gpuseg.api.objects import Asked, Files, Kind, Scale, check_alike
 from gpuseg.api.reports import check_report
 from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
@@ -198,6 +198,11 @@ def _measured(
 ) -> tuple["pd.DataFrame", NDArray[np.int64]]:
     """A row for each object of all images, and the class it was given, 0 for none."""
     tables, values, mine = {}, [], by_image(labels, [f.name for f in files])
+    columns: dict[str, tuple[int, int, str]] = {}
+    for one in files:
+        with ExitStack() as stack:
+            columns[one.name] = asked.open(one, stack).columns_like(asked)
+        check_alike(columns, one.name)
     for one in files:
         steps = Steps(one.name, progress and partial(progress, one.name), cancel)
         findings = _found(asked, one, mine[one.name], backends, steps)

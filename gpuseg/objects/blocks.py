@@ -8,14 +8,12 @@ Objects that are parted by a watershed are first computed whole, each in its own
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
-from threading import Event
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import Array, Backend
-from gpuseg.errors import Cancelled
 from gpuseg.objects import sizes
 from gpuseg.objects.settings import Settings
 from gpuseg.objects.thresholds import Seen, right_size, see
@@ -24,7 +22,6 @@ from gpuseg.tiles import Region, Tile, grown, tile_at, within
 
 Read = Callable[[Region], Array]  # float32 (channels, z, y, x) of 0..1 on the backend
 Write = Callable[[Region, NDArray[np.int32]], None]
-Progress = Callable[[int, int], None]  # (tiles done, tiles in all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +61,6 @@ class Steps(Protocol):
     def step(self) -> None: ...
 
 
-class Meter:
-    """Counts tiles, and stops where it is told to."""
-
-    def __init__(
-        self, total: int, progress: Progress | None = None, cancel: Event | None = None, name: str = "proba"
-    ) -> None:
-        self._done, self._total, self._name = 0, total, name
-        self._progress, self._cancel = progress, cancel
-
-    def step(self) -> None:
-        if self._cancel is not None and self._cancel.is_set():
-            raise Cancelled(
-                f"{self._name}: stopped after {self._done} of {self._total} tiles, nothing is kept"
-            )
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-        self._done += 1
-
-    def finish(self) -> None:
-        if self._progress is not None:
-            self._progress(self._total, self._total)
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """Objects of a time point: how many, and the class of each if there are classes."""
@@ -95,19 +69,19 @@ class Found:
     classes: NDArray[np.int64] | None = None
 
 
-def segment_tiles(tiled: Tiled, write: Write, meter: Steps) -> Found:
+def segment_tiles(tiled: Tiled, write: Write, steps: Steps) -> Found:
     """Label a time point tile by tile, as `thresholds.objects` does in one piece."""
     if tiled.settings.whole:
         from gpuseg.objects.whole import segment_whole_objects
 
-        return segment_whole_objects(tiled, write, meter)
+        return segment_whole_objects(tiled, write, steps)
     survey = _Survey(tiled)
     for place, tile in tiled.places():
-        meter.step()
+        steps.step()
         survey.add(place, tile)
     table, found = survey.finish()
     for place, tile in tiled.places():
-        meter.step()
+        steps.step()
         region = overlapping(tile, tiled.shape)
         labels, count = tiled.components(tiled.see(region).image(tiled.settings), tiled.settings.connectivity)
         begin = survey.seams.begin[place]

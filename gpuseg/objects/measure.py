@@ -48,6 +48,7 @@ UNITS = {  # how files write them -> how columns do
     **dict.fromkeys(("nanometer", "nanometre", "nm"), "nm"),
     **dict.fromkeys(("millimeter", "millimetre", "mm"), "mm"),
 }
+METERS = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3}
 ATTRS = "gpuseg"  # entry of a table's `attrs`
 NUMBER = re.compile(r"_\d+$")
 SHARE = 8  # a time point measured whole may need so much more than its labels and intensities take
@@ -289,10 +290,22 @@ def _text(voxel: Voxel, axes: str) -> str:
     return ", ".join(f"{a} {voxel.size[a]:g}" for a in axes)
 
 
+def unit_of(voxel: Voxel, axis: str) -> str:
+    """The unit of an axis, as columns write it."""
+    word = voxel.unit.get(axis, "micrometer")
+    return UNITS.get(word.casefold(), word)
+
+
+def in_unit(size: float, own: str, unit: str) -> float | None:
+    """A length in another unit; None where nobody knows how much of one the other is."""
+    if own == unit:
+        return size
+    return size * METERS[own] / METERS[unit] if {own, unit} <= set(METERS) else None
+
+
 def _unit(voxel: Voxel, axes: str) -> str:
     """The one unit of all axes, as columns write it."""
-    words = {voxel.unit.get(a, "micrometer") for a in axes}
-    units = {UNITS.get(w.casefold(), w) for w in words}
+    units = {unit_of(voxel, a) for a in axes}
     if len(units) != 1:
         raise InputError(
             f"pixels are measured in {' and '.join(sorted(units))}",

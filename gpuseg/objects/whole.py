@@ -22,17 +22,17 @@ BYTES = 48  # of memory that a pixel of a box takes: probabilities, labels, queu
 EVERYWHERE = 3  # connectivity of clusters
 
 
-def segment_whole_objects(tiled: Tiled, write: Write, meter: Steps) -> Found:
+def segment_whole_objects(tiled: Tiled, write: Write, steps: Steps) -> Found:
     """Label a time point with `keep_apart` or `split`; provisional labels go to a temporary file."""
     work = _Work(tiled)
     for place, tile in tiled.places():
-        meter.step()
+        steps.step()
         work.survey(place, tile)
     whole = work.seams.finish()
     inside = _within_tiles(whole, tiled)
     work.check_boxes(whole, inside)
     for _, tile in tiled.places():
-        meter.step()
+        steps.step()
         work.compute_inside(tile, whole, inside)
     for component in np.flatnonzero(~inside):
         work.compute_one(whole, int(component))

@@ -1,7 +1,7 @@
 """What is computed of one time point and needed again: on the backend whole, or in a temporary file."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from gpuseg.tiles import Region
 
 log = logging.getLogger(__name__)
 Space = tuple[int, int, int]  # z, y, x
+Put = Callable[[Region, NDArray[np.int32]], None]
 
 
 class Planes:
@@ -72,6 +73,7 @@ class Labels:
     def __init__(self, b: Backend, shape: Space, tile: Sequence[int] | None) -> None:
         self._b, self.shape, self.tile = b, shape, tile
         self.array: Array | None = None  # all of them, where they are in memory
+        self.begun = False  # what is written cannot be written in other tiles
         self._scratch: Scratch | None = None
 
     def hold(self, labels: Array) -> None:
@@ -95,3 +97,20 @@ class Labels:
             with suppress(*FULL):
                 return self._b.to_numpy(self._b.asarray(table)[self.array[region]])
         return table.take(self.read(region), axis=0)
+
+
+class Passed(Labels):
+    """Labels that go on as they are made, in whatever tiles, each once; they are not kept."""
+
+    def __init__(self, b: Backend, shape: Space, tile: Sequence[int] | None, put: Put) -> None:
+        super().__init__(b, shape, tile)
+        self._put, self._done = put, set[tuple[int, ...]]()
+
+    def hold(self, labels: Array) -> None:
+        self.write(tuple(slice(0, n) for n in self.shape), self._b.to_numpy(labels))
+
+    def write(self, region: Region, labels: NDArray[np.int32]) -> None:
+        self.begun, place = True, tuple(s.start for s in region)
+        if place not in self._done:
+            self._put(region, labels)
+            self._done.add(place)

@@ -37,6 +37,7 @@ class Found:
 
     ids: NDArray[np.int64]  # (n,) their values in the image they come from
     shared: bool = False  # several objects may have one id
+    channels: NDArray[np.int64] | None = None  # (n,) of probabilities, where objects are made of several
 
     @property
     def names(self) -> NDArray[np.int64]:
@@ -153,12 +154,11 @@ def _thresholded(b: Backend, read: Read, settings: Settings, into: Labels, steps
             seen = see(b, here(everything), settings, settings.smoothing(into.shape))
             found = objects(b, seen, settings)
             into.hold(found.labels)
-            count = found.count
-        else:
-            tiled = Tiled(b, here, into.shape, tuple(into.tile), settings)
-            steps.grow(2 * prod(tiled.counts))
-            count = segment_tiles(tiled, into.write, steps).count
-        return Found(np.arange(1, count + 1))
+            return Found(np.arange(1, found.count + 1), channels=found.classes)
+        tiled = Tiled(b, here, into.shape, tuple(into.tile), settings)
+        steps.grow(2 * prod(tiled.counts))
+        tally = segment_tiles(tiled, into.write, steps)
+        return Found(np.arange(1, tally.count + 1), channels=tally.classes)
 
     return laddered(b, attempt, into, settings.halo(into.shape), steps)
 
@@ -171,16 +171,17 @@ def laddered(
     steps.step()
     cpu, smaller = get_backend("cpu"), tile_size(into.shape, halo, max(1, b.room(FLOATS) // 4))
     ways = [(b, into.tile), (b, smaller)] + ([(cpu, smaller)] if b.name != "cpu" else [])
-    for backend, tile in ways:
-        into.tile = tile
+    while True:
+        backend, into.tile = ways.pop(0)
         try:
             return attempt(backend)
         except FULL as error:
-            if (backend, tile) == ways[-1]:
+            if into.begun:
+                ways = [(cpu, into.tile)] if backend.name != "cpu" else []
+            if not ways:
                 raise
             b.release()
-            log.warning("%s; going on in tiles", why(error))
-    raise AssertionError("the last way returns or raises")
+            log.warning("%s; %s", why(error), "the CPU does the rest" if into.begun else "going on in tiles")
 
 
 @dataclass(slots=True)

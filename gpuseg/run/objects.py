@@ -82,7 +82,6 @@ class Run:
             labels = Labels(self.b, self.labeller.shape, self.tile)
             found = self.labeller.label(t, labels, self.steps)
             yield Frame(t, labels, found, self._measured(t, labels, found))
-            self.b.release()
 
     @property
     def stages(self) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from importlib import import_module
 from pathlib import Path
 from threading import Event
 
@@ -108,12 +107,13 @@ def test_an_image_larger_than_memory_goes_in_tiles(tmp_path, maps, monkeypatch):
     path, proba = maps
     steps = []
     free = get_backend("cpu").free()
-    monkeypatch.setattr(import_module("gpuseg.api.segment"), "BYTES", free // 60 // 70 + 1)
+    monkeypatch.setattr("gpuseg.run.objects.BYTES", free // 60 // 70 + 1)
     monkeypatch.setattr("gpuseg.backends.cpu.TILE", 2**11)
     (outcome,) = api.segment(
         path, output=f"{tmp_path}/out.tif", backend="cpu", progress=lambda *s: steps.append(s)
     )
-    assert steps[-1] == (str(path), 6, 6)  # three tiles, twice
+    done = [d for _, d, total in steps if total == 100]
+    assert done == [0, 0, 16, 33, 50, 66, 83, 100]  # three tiles, twice
     expected = segment(proba, axes="yxc", backend="cpu").labels
     np.testing.assert_array_equal(read(outcome.outputs[0])[0], expected)
 
@@ -258,12 +258,37 @@ def test_a_full_disk_is_told_before_anything_is_computed(maps, monkeypatch):
         api.segment(path, backend="cpu")
 
 
+@pytest.mark.parametrize("how", [{}, {"tile": (1, 16, 20)}, {"classes": (0, 1)}, {"split": 1.0}], ids=str)
+def test_a_gpu_that_is_full_at_any_moment_gives_the_same(maps, host_cuda, caplog, how):
+    """The k-th allocation fails: it goes on in tiles, and at last on the CPU."""
+    path, count = maps[0], 0
+
+    def labels(k):
+        nonlocal count
+        count = 0
+
+        def fails(size):
+            nonlocal count
+            count += 1
+            return count - 1 == k
+
+        host_cuda.failing = fails
+        (outcome,) = api.segment(path, backend="cuda", output=f"{path.parent}/{k}.npy", **how)
+        return read(outcome.outputs[0])[0]
+
+    expected = labels(-1)
+    for k in range(0, count, max(1, count // 10)):
+        np.testing.assert_array_equal(labels(k), expected)
+    assert "going on in tiles" in caplog.text
+    assert "the CPU does the rest" in caplog.text or "tile" not in how
+
+
 @pytest.mark.parametrize("tile", [None, (1, 20, 20)])
 def test_a_cancelled_image_leaves_nothing(maps, tile):
     path, _ = maps
     stop = Event()
     stop.set()
-    with pytest.raises(Cancelled, match=r"a_Probabilities.h5: stopped after 0 of"):
+    with pytest.raises(Cancelled, match=r"a_Probabilities.h5: stopped after 0 % of"):
         api.segment(path, tile=tile, cancel=stop, backend="cpu")
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 

@@ -9,9 +9,10 @@ from scipy import ndimage
 from gpuseg.backends import get_backend
 from gpuseg.errors import Cancelled, GpusegError, ResourceError
 from gpuseg.objects import whole
-from gpuseg.objects.blocks import Meter, Tiled, segment_tiles
+from gpuseg.objects.blocks import Tiled, segment_tiles
 from gpuseg.objects.settings import Settings
 from gpuseg.objects.thresholds import objects, see
+from gpuseg.run.steps import Steps
 
 MODES = (
     "simple",
@@ -62,7 +63,7 @@ def random_case(seed):
     return proba.astype(np.float32), Settings.of(**how), tuple(int(n) for n in size)
 
 
-def in_tiles(b, proba, s, size, **meter):
+def in_tiles(b, proba, s, size, steps=None):
     """Labels made tile by tile, -1 where none were written, and what was found."""
     labels = np.full(proba.shape[1:], -1, np.int32)
     proba = proba[s.channels(len(proba))]
@@ -74,7 +75,7 @@ def in_tiles(b, proba, s, size, **meter):
         assert (labels[region] == -1).all(), "written twice"
         labels[region] = values
 
-    found = segment_tiles(Tiled(b, read, labels.shape, size, s), write, Meter(0, **meter))
+    found = segment_tiles(Tiled(b, read, labels.shape, size, s), write, steps or Steps("proba"))
     return labels, found
 
 
@@ -212,10 +213,12 @@ def test_it_stops_within_a_tile_when_told_to():
 
     def progress(done, total):
         seen.append(done)
-        if done == 3:
+        if len(seen) == 4:
             stop.set()
 
-    with pytest.raises(Cancelled, match="proba: stopped after 4 of"):
-        in_tiles(get_backend("cpu"), snake(), Settings.of(), (1, 5, 7), progress=progress, cancel=stop)
-    assert seen == [0, 1, 2, 3]
+    steps = Steps("proba", progress, stop)
+    steps.stage(20)
+    with pytest.raises(Cancelled, match="proba: stopped after 20 % of"):
+        in_tiles(get_backend("cpu"), snake(), Settings.of(), (1, 5, 7), steps)
+    assert seen == [0, 5, 10, 15]
     assert issubclass(Cancelled, GpusegError)

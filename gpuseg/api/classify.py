@@ -10,8 +10,6 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-
 from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
@@ -28,7 +26,7 @@ from gpuseg.model import Pipeline
 from gpuseg.object.labels import ObjectLabels, beyond
 from gpuseg.objects.choice import Features
 from gpuseg.objects.maps import Range
-from gpuseg.objects.settings import several, whole
+from gpuseg.objects.settings import space
 from gpuseg.run import crops
 from gpuseg.run.objects import BLOCKWISE, IDENTITIES, PREDICTIONS, Run, classify_columns, paint
 from gpuseg.run.steps import Steps
@@ -320,7 +318,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         table=how.tells,
         features=how.features,
         spacing=how.spacing,
-        block=_space("block", how.block),
+        block=space("block", how.block, 1),
         range=how.range,
     )
     where = None if isinstance(how.table, bool) else check_path(how.table, pictures=how.pictures)
@@ -386,25 +384,12 @@ def _needs_features(result: str) -> bool:
     return RESULTS[result].source == "objects" and result != IDENTITIES
 
 
-def _space(name: str, given: int | Sequence[int] | None) -> tuple[int, ...] | None:
-    """Pixels along z, y, x of one number or of two or three."""
-    if given is None:
-        return None
-    numbers = [whole(name, n) for n in (several(name, given) if np.iterable(given) else [given])]
-    if len(numbers) == 1:
-        numbers *= 3
-    if len(numbers) not in (2, 3) or (name == "block" and min(numbers) < 1):
-        least = 1 if name == "block" else 0
-        raise InputError(f"{name} {given!r}: one number of pixels from {least}, or one each along z, y, x")
-    return tuple([1 if name == "block" else 0] * (3 - len(numbers)) + numbers)
-
-
 def _crops(blockwise: str, block: Any, halo: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     if blockwise not in get_args(Blockwise):
         raise InputError(f"blockwise {blockwise!r}", hint=f"one of {', '.join(get_args(Blockwise))}")
     if blockwise == "exact":
         return None
-    return _space("block", block) or crops.BLOCK, _space("halo", halo) or crops.HALO
+    return space("block", block, 1) or crops.BLOCK, space("halo", halo, 0) or crops.HALO
 
 
 def _survey(

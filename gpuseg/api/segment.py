@@ -18,11 +18,11 @@ from gpuseg.api.batch import Failures, OnError, Outcome, each, named
 from gpuseg.axes import SPACE, reorder, sizes
 from gpuseg.backends import get_backend
 from gpuseg.backends.base import Array, Backend
-from gpuseg.errors import GpusegError, InputError
+from gpuseg.errors import GpusegError
 from gpuseg.export import RESULTS, ExportSettings, Made, Sink, Target
 from gpuseg.io import Image, Output, open_image
 from gpuseg.objects.maps import Range, refuse_channels, scaled, value_range
-from gpuseg.objects.settings import Settings, several, whole
+from gpuseg.objects.settings import Settings, space
 from gpuseg.run.held import Passed, Space
 from gpuseg.run.labelling import Found, OfProbabilities
 from gpuseg.run.objects import fitting_tile
@@ -42,7 +42,7 @@ class _Job:
     export: ExportSettings
     axes: str | None
     range: Range | None
-    tile: tuple[int, ...] | None
+    block: tuple[int, ...] | None
 
     def target(self, image: Image) -> Target:
         """What is to be written for an open image, if the settings fit it."""
@@ -67,7 +67,7 @@ def segment(
     range: Range | None = None,
     backend: str = "auto",
     gpu_memory: int | str | None = None,
-    tile: Sequence[int] | None = None,
+    block: int | Sequence[int] | None = None,
     progress: Progress | None = None,
     cancel: Event | None = None,
     on_error: OnError = "stop",
@@ -78,8 +78,8 @@ def segment(
     output, format, cutout, renormalise, dtype, axis_order: what is written, as in `predict`; objects are
         found in the whole image, whatever is cut out.
     range: what stands for probabilities 0 and 1; by default what the file says, else by its type.
-    tile: pixels along z, y, x to compute at once; by default the whole time point, if it fits into memory.
-        The labels are the same. With keep_apart or split, touching objects must fit in one piece.
+    block: pixels along z, y, x, or one number, to compute at once; by default a whole time point if it fits
+        into memory. The labels are the same. With keep_apart or split, touching objects must fit whole.
     cancel: set it to stop within a tile, with Cancelled. A file appears whole or not at all.
     on_error: "skip" logs the error of an image and goes on; running out of memory or disk always stops.
     settings: as for `gpuseg.segment`.
@@ -95,7 +95,7 @@ def segment(
         dtype=dtype,
         axis_order=axis_order,
     )
-    job = _Job(Settings.of(**settings), export, axes, range, _tile(tile))
+    job = _Job(Settings.of(**settings), export, axes, range, space("block", block, 1))
     failed = _survey(job, paths, on_error)
     b = get_backend(backend, gpu_memory)
     return each(
@@ -104,15 +104,6 @@ def segment(
         (b,),
         lambda path: _segment_one(b, job, path, progress and partial(progress, path), cancel),
     )
-
-
-def _tile(tile: Sequence[int] | None) -> tuple[int, ...] | None:
-    if tile is None:
-        return None
-    size = tuple(whole("tile", n) for n in several("tile", tile))
-    if len(size) != 3 or min(size) < 1:
-        raise InputError(f"tile {size}: three numbers of pixels from 1 are needed, along z, y, x")
-    return size
 
 
 def _survey(job: _Job, paths: Sequence[str], on_error: OnError) -> Failures:
@@ -202,7 +193,7 @@ def _segment_one(
 def _label(b: Backend, source: ProbabilityMap, job: _Job, sink: Sink, steps: Steps) -> list[Found]:
     """Every time point, at once or in tiles."""
     labeller = OfProbabilities(b, source, source.shape, source.n["t"], job.settings, len(source.channels))
-    tile = job.tile or fitting_tile(labeller, b, 0, measured=False)
+    tile = job.block or fitting_tile(labeller, b, 0, measured=False)
     steps.plan(labeller.times * labeller.stages())
     found = []
     for t in range(labeller.times):

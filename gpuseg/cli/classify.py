@@ -7,20 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from gpuseg import export as exports
-from gpuseg.cli import console
-from gpuseg.cli.measure import (
-    FILE,
-    PictureMargin,
-    Pictures,
-    RawAxes,
-    WholeImage,
-    check_numbers,
-    check_spacing,
-)
+from gpuseg.cli import console, options
+from gpuseg.cli.measure import PictureMargin, Pictures, RawAxes, WholeImage
 from gpuseg.cli.options import (
     Axes,
     AxisOrder,
     Backend,
+    Block,
     Cutout,
     Dtype,
     ExportRange,
@@ -33,6 +26,7 @@ from gpuseg.cli.options import (
     ResultRange,
     checked,
     export_settings,
+    valid,
 )
 from gpuseg.cli.segment import ValueRange, as_range
 from gpuseg.errors import InputError
@@ -99,20 +93,14 @@ def _setting(pair: str) -> tuple[str, Any]:
     return key, values if len(values) > 1 or key == "classes" else values[0]
 
 
+def _halo(text: str | None) -> list[int] | None:
+    return None if text is None else options.numbers(text, int, (1, 2, 3), 0)
+
+
 def _blockwise(value: str) -> str:
     if value not in ("exact", "ilastik"):
         raise InputError(f"{value!r} is no way to treat blocks", hint="exact or ilastik")
     return value
-
-
-def spacing(text: str | None) -> Any:
-    """`file`, or numbers of text like 0.5 or 1,0.5,0.5, which was checked."""
-    return text if text in (None, FILE) else [float(word) for word in str(text).split(",")]
-
-
-def numbers(text: str | None) -> list[int] | None:
-    """Of text like 512 or 1,512,512, which was checked."""
-    return None if text is None else [int(word) for word in text.split(",")]
 
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .gpuseg model.")]
@@ -193,17 +181,8 @@ Spacing = Annotated[
     typer.Option(
         "--spacing",
         metavar="S|Z,Y,X|file",
-        callback=checked(check_spacing),
+        callback=valid(options.spacing),
         help="Size of a pixel, where lengths are measured; default: as in training.",
-    ),
-]
-Block = Annotated[
-    str | None,
-    typer.Option(
-        "--block",
-        metavar="N|Z,Y,X",
-        callback=checked(check_numbers(int, 1, (1, 2, 3))),
-        help="Pixels to compute at once; default: all that fits into memory. The result is the same.",
     ),
 ]
 Halo = Annotated[
@@ -211,7 +190,7 @@ Halo = Annotated[
     typer.Option(
         "--halo",
         metavar="N|Z,Y,X",
-        callback=checked(check_numbers(int, 0, (1, 2, 3))),
+        callback=valid(_halo),
         help="Around a block, with --blockwise ilastik; exact results need none.",
     ),
 ]
@@ -341,9 +320,9 @@ def _how(given: dict[str, Any]) -> dict[str, Any]:
         "table": given["table"] or False,
         "segment": checked(segment_settings)(given["segment"]),
         "features": None if features is None else [f.strip() for f in features.split(",")],
-        "block": numbers(given["block"]),
-        "halo": numbers(given["halo"]),
-        "spacing": spacing(given["spacing"]),
+        "block": options.block(given["block"]),
+        "halo": _halo(given["halo"]),
+        "spacing": options.spacing(given["spacing"]),
         "object_labels": given["object_labels"] or None,
         "on_error": "skip",
     }

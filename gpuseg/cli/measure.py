@@ -1,16 +1,14 @@
 """`gpuseg measure`."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gpuseg.cli import console
-from gpuseg.cli.options import Axes, Backend, Quiet, checked
+from gpuseg.cli import console, options
+from gpuseg.cli.options import Axes, Backend, Block, Quiet, checked, valid
 from gpuseg.errors import InputError
 from gpuseg.objects.choice import ALL, NOT_LOCATION
 
-FILE = "file"
 DEFAULT = NOT_LOCATION.replace(" ", "-")
 
 
@@ -27,37 +25,14 @@ def _features(text: str) -> str:
     return text
 
 
-def check_numbers(of: Callable[[str], float], least: float, counts: tuple[int, ...]) -> Callable[[str], str]:
-    """A check of text like 30,30,1: so many numbers, none below `least`; of fractions, all above it."""
-
-    def check(text: str) -> str:
-        try:
-            numbers = [of(word) for word in text.split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) not in counts:
-            raise InputError(f"{text!r}: {' or '.join(map(str, counts))} numbers with commas are needed")
-        if not all(n > least if of is float else n >= least for n in numbers):
-            raise InputError(
-                f"{text!r}: numbers {'above' if of is float else 'of at least'} {least} are needed"
-            )
-        return text
-
-    return check
-
-
-def check_spacing(text: str) -> str:
-    return text if text == FILE else check_numbers(float, 0, (1, 2, 3))(text)
-
-
 def _kind(value: str) -> str:
     from gpuseg.objects.measure import check_kind
 
     return check_kind(value)
 
 
-def _split(text: str | None, of: Callable[[str], Any] = str.strip) -> list[Any]:
-    return [of(word) for word in text.split(",")] if text else []
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in text.split(",")] if text else []
 
 
 Labels = Annotated[list[str], typer.Argument(metavar="LABELS", help="Label images; also file.h5/dataset.")]
@@ -90,7 +65,7 @@ Margin = Annotated[
     typer.Option(
         "--margin",
         metavar="X,Y[,Z]",
-        callback=checked(check_numbers(int, 0, (2, 3))),
+        callback=valid(options.margin),
         help="Width of neighbourhoods, in pixels.",
     ),
 ]
@@ -115,21 +90,11 @@ Spacing = Annotated[
     typer.Option(
         "--spacing",
         metavar="S|Z,Y,X|file",
-        callback=checked(check_spacing),
+        callback=valid(options.spacing),
         help="Size of a pixel, to measure in lengths, not pixels.",
     ),
 ]
 Unit = Annotated[str, typer.Option("--unit", help="Unit of the spacing.")]
-Block = Annotated[
-    str | None,
-    typer.Option(
-        "--block",
-        metavar="N|Z,Y,X",
-        callback=checked(check_numbers(int, 1, (1, 2, 3))),
-        help="Size of tiles; default: the whole image, if it fits into memory.",
-    ),
-]
-
 Pictures = Annotated[
     bool,
     typer.Option("--pictures", "--images", help="Put a picture of each object into an .h5 table."),
@@ -172,7 +137,6 @@ def measure(
     """Measure the objects of LABELS and write a table, a row for each."""
     from gpuseg import api
 
-    sizes = _split(block, int)
     with console.telling(quiet), console.stoppable() as cancel, console.progress(quiet) as progress:
         table = api.measure(
             labels,
@@ -187,13 +151,13 @@ def measure(
             progress=progress,
             cancel=cancel,
             on_error="skip",
-            features=_split(features),
-            classes=_split(classes),
+            features=_words(features),
+            classes=_words(classes),
             kind=kind,
-            margin=_split(margin, int),
-            spacing=spacing if spacing in (None, FILE) else _split(spacing, float),
+            margin=options.margin(margin),
+            spacing=options.spacing(spacing),
             unit=unit,
-            block=sizes[0] if len(sizes) == 1 else sizes or None,
+            block=options.block(block),
             backend=backend,
         )
     if failed := table.attrs["failed"]:

@@ -22,6 +22,38 @@ def checked(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return callback
 
 
+def numbers(
+    text: str, of: type[int] | type[float] = int, counts: tuple[int, ...] = (), least: float | None = None
+) -> list[Any]:
+    """Of text like 1,2,3: so many, or any number of them; none below `least`, fractions all above it."""
+    what = "whole numbers" if of is int else "numbers"
+    try:
+        found = [of(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{text!r}: {what} are needed, with commas between") from None
+    if counts and len(found) not in counts:
+        many = " or ".join(map(str, counts))
+        raise InputError(f"{text!r}: {many} {what} are needed, with commas between, not {len(found)}")
+    if least is not None and not all(n > least if of is float else n >= least for n in found):
+        raise InputError(f"{text!r}: {what} {'above' if of is float else 'of at least'} {least:g} are needed")
+    return found
+
+
+def block(text: str | None) -> list[int] | None:
+    """Pixels along z, y, x."""
+    return None if text is None else numbers(text, int, (1, 2, 3), 1)
+
+
+def spacing(text: str | None) -> Any:
+    """Size of a pixel: `file`, or numbers of text like 0.5 or 1,0.5,0.5."""
+    return text if text in (None, FILE) else numbers(str(text), float, (1, 2, 3), 0)
+
+
+def margin(text: str) -> list[int]:
+    """Pixels along x, y, z."""
+    return numbers(text, int, (2, 3), 0)
+
+
 def _backend(value: str) -> str:
     from gpuseg.backends import check_name
 
@@ -42,7 +74,7 @@ def _form(value: str) -> str:
     return value
 
 
-def _valid(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def valid(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A callback that leaves the text as it is: `gpuseg.api` takes it apart."""
     return checked(lambda text: check(text) and text)
 
@@ -55,6 +87,16 @@ def _axes(value: str) -> str:
     return value
 
 
+FILE = "file"  # says how large a pixel is
+Block = Annotated[
+    str | None,
+    typer.Option(
+        "--block",
+        metavar="N|Z,Y,X",
+        callback=valid(block),
+        help="Pixels to compute at once; default: all that fits into memory. The result is the same.",
+    ),
+]
 Axes = Annotated[
     str | None,
     typer.Option(
@@ -105,7 +147,7 @@ Cutout = Annotated[
     typer.Option(
         "--cutout",
         metavar="A:I:J,...",
-        callback=_valid(exports.cutout_of),
+        callback=valid(exports.cutout_of),
         help="Part to write, along axes of the image, e.g. x:10:200,y::50.",
     ),
 ]
@@ -114,7 +156,7 @@ Renormalise = Annotated[
     typer.Option(
         "--renormalise",
         metavar="A,B,C,D",
-        callback=_valid(exports.renormalise_of),
+        callback=valid(exports.renormalise_of),
         help="Scale values of A to B to C to D, e.g. 0,1,0,255.",
     ),
 ]

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpuseg.cli import console
+from gpuseg.cli import console, options
 from gpuseg.cli.options import (
     Axes,
     AxisOrder,
@@ -21,49 +21,30 @@ from gpuseg.cli.options import (
     ResultRange,
     checked,
     export_settings,
+    valid,
 )
-from gpuseg.errors import InputError
 from gpuseg.export import DEFAULT_NAME
 
 
-def _numbers(text: str, kind: type[int] | type[float], counts: tuple[int, ...] = ()) -> list[Any]:
-    """Of text like 1,2,3: so many, or any number of them."""
-    what = "whole numbers" if kind is int else "numbers"
-    try:
-        found = [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{text!r}: {what} are needed, with commas between") from None
-    if counts and len(found) not in counts:
-        many = " or ".join(map(str, counts))
-        raise InputError(f"{text!r}: {many} {what} are needed, with commas between, not {len(found)}")
-    return found
-
-
 def _sigma(text: str) -> list[float]:
-    return _numbers(text, float, (1, 2, 3))
+    return options.numbers(text, float, (1, 2, 3))
 
 
 def _classes(text: str) -> list[int]:
-    return _numbers(text, int)
+    return options.numbers(text)
 
 
 def as_range(text: str | None) -> tuple[float, float] | None:
     """`0,255` as numbers."""
     if text is None:
         return None
-    low, high = _numbers(text, float, (2,))
+    low, high = options.numbers(text, float, (2,))
     return low, high
-
-
-def _tile(text: str) -> list[int]:
-    return _numbers(text, int, (3,))
 
 
 def _text(name: str, metavar: str, check: Any, text: str) -> Any:
     """An option whose text `check` takes apart."""
-    return typer.Option(
-        name, metavar=metavar, callback=checked(lambda value: check(value) and value), help=text
-    )
+    return typer.Option(name, metavar=metavar, callback=valid(check), help=text)
 
 
 Images = Annotated[
@@ -104,9 +85,15 @@ ValueRange = Annotated[
         "--range", "LOW,HIGH", as_range, "What stands for probabilities 0 and 1; default: by file or type."
     ),
 ]
-TileSize = Annotated[
+Block = Annotated[
     str | None,
-    _text("--tile", "Z,Y,X", _tile, "Pixels to compute at once; default: all that fits into memory."),
+    typer.Option(
+        "--block",
+        "--tile",
+        metavar="N|Z,Y,X",
+        callback=valid(options.block),
+        help="Pixels to compute at once; default: all that fits into memory. The result is the same.",
+    ),
 ]
 
 
@@ -129,7 +116,7 @@ def segment(
     drop_border: DropBorder = False,
     compat: Compat = None,
     value_range: ValueRange = None,
-    tile: TileSize = None,
+    block: Block = None,
     format: Format = None,
     cutout: Cutout = None,
     renormalise: Renormalise = None,
@@ -165,7 +152,7 @@ def segment(
             range=as_range(value_range),
             backend=backend,
             gpu_memory=gpu_memory,
-            tile=None if tile is None else _tile(tile),
+            block=options.block(block),
             progress=progress,
             cancel=cancel,
             on_error="skip",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuseg.cli import console
+from gpuseg.cli import console, options
 from gpuseg.cli.classify import (
     LabelImage,
     Probabilities,
@@ -14,11 +14,7 @@ from gpuseg.cli.classify import (
     Segment,
     Segmentation,
     Table,
-    numbers,
     segment_settings,
-)
-from gpuseg.cli.classify import (
-    spacing as size_of_pixel,
 )
 from gpuseg.cli.measure import DEFAULT as FEATURES
 from gpuseg.cli.measure import Features, Margin, RawAxes, Spacing, Unit
@@ -95,8 +91,8 @@ def train_objects(
         "features": features.split(","),
         "use": None if use is None else [word.strip() for word in use.split(",")],
         "names": [word.strip() for word in names.split(",")] if names else (),
-        "margin": numbers(margin),
-        "spacing": size_of_pixel(spacing),
+        "margin": options.margin(margin),
+        "spacing": options.spacing(spacing),
     }
     with console.telling(quiet), console.stoppable() as cancel, console.progress(quiet) as progress:
         pipeline = api.train_objects(**given, progress=progress, cancel=cancel)

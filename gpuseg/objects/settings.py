@@ -270,3 +270,14 @@ def _ilastik_has(s: Settings) -> None:
     for what, asked in beyond.items():
         if asked:
             raise InputError(f"{what} with compat ilastik, which has no such thing", hint="leave one out")
+
+
+def space(name: str, given: Any, least: int) -> tuple[int, ...] | None:
+    """Pixels along z, y, x of one number for all, of two or three; None of None. InputError below `least`."""
+    if given is None:
+        return None
+    numbers = [whole(name, n) for n in (several(name, given) if np.iterable(given) else [given])]
+    numbers *= 3 if len(numbers) == 1 else 1
+    if len(numbers) not in (2, 3) or min(numbers) < least:
+        raise InputError(f"{name} {given!r}: one number of pixels from {least}, or one each along z, y, x")
+    return tuple([least] * (3 - len(numbers)) + numbers)

@@ -67,7 +67,7 @@ HOWS = {
 def test_tiles_change_nothing(tmp_path, maps, how):
     path, _ = maps
     done = [
-        api.segment(path, output=f"{tmp_path}/{i}.tif", tile=tile, backend="cpu", **how)[0].outputs[0]
+        api.segment(path, output=f"{tmp_path}/{i}.tif", block=tile, backend="cpu", **how)[0].outputs[0]
         for i, tile in enumerate((None, (1, 16, 23)))
     ]
     whole, tiled = (read(d)[0] for d in done)
@@ -86,7 +86,7 @@ def test_a_cutout_has_the_objects_of_the_whole_image(tmp_path, maps, tile):
         dtype="uint8",
         axis_order="xy",
         channel=1,
-        tile=tile,
+        block=tile,
         backend="cpu",
     )
     assert outcome.outputs == (f"{tmp_path}/a_Probabilities_y11-52_x5-66_c0-1.tif",)
@@ -258,7 +258,7 @@ def test_a_full_disk_is_told_before_anything_is_computed(maps, monkeypatch):
         api.segment(path, backend="cpu")
 
 
-@pytest.mark.parametrize("how", [{}, {"tile": (1, 16, 20)}, {"classes": (0, 1)}, {"split": 1.0}], ids=str)
+@pytest.mark.parametrize("how", [{}, {"block": (1, 16, 20)}, {"classes": (0, 1)}, {"split": 1.0}], ids=str)
 def test_a_gpu_that_is_full_at_any_moment_gives_the_same(maps, host_cuda, caplog, how):
     """The k-th allocation fails: it goes on in tiles, and at last on the CPU."""
     path, count = maps[0], 0
@@ -280,7 +280,7 @@ def test_a_gpu_that_is_full_at_any_moment_gives_the_same(maps, host_cuda, caplog
     for k in range(0, count, max(1, count // 10)):
         np.testing.assert_array_equal(labels(k), expected)
     assert "going on in tiles" in caplog.text
-    assert "the CPU does the rest" in caplog.text or "tile" not in how
+    assert "the CPU does the rest" in caplog.text or "block" not in how
 
 
 @pytest.mark.parametrize("tile", [None, (1, 20, 20)])
@@ -289,7 +289,7 @@ def test_a_cancelled_image_leaves_nothing(maps, tile):
     stop = Event()
     stop.set()
     with pytest.raises(Cancelled, match=r"a_Probabilities.h5: stopped after 0 % of"):
-        api.segment(path, tile=tile, cancel=stop, backend="cpu")
+        api.segment(path, block=tile, cancel=stop, backend="cpu")
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -301,9 +301,9 @@ def test_a_cancelled_image_leaves_nothing(maps, tile):
         ({"format": "docx"}, "no format is called 'docx'"),
         ({"axis_order": "yyx"}, "axis order 'yyx'"),
         ({"cutout": {"t": (1, None)}}, "cutout t:1: leaves nothing of t 0 to 1"),
-        ({"tile": (1, 0, 4)}, "tile .1, 0, 4.: three numbers of pixels from 1"),
-        ({"tile": 16}, "tile 16: several numbers"),
-        ({"tile": (1, 2.5, 4)}, "tile 2.5: a whole number"),
+        ({"block": (1, 0, 4)}, "block .1, 0, 4.: one number of pixels from 1, or one each"),
+        ({"block": -2}, "block -2: a whole number"),
+        ({"block": (1, 2.5, 4)}, "block 2.5: a whole number"),
         ({"range": ()}, "range ..: two numbers are needed"),
         ({"low": 0.5}, "low 0.5 changes nothing"),
         ({"axes": "yx"}, "axes 'yx' name 2 axes, the array has 3"),

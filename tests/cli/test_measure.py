@@ -162,10 +162,10 @@ def test_wrong_usage_is_exit_code_2(gpuseg, here, words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--block", "0"], "'0': numbers of at least 1 are needed"),
+        (["--block", "0"], "'0': whole numbers of at least 1 are needed"),
         (["--spacing", "0"], "'0': numbers above 0 are needed"),
-        (["--margin", "-1,3"], "'-1,3': numbers of at least 0 are needed"),
-        (["--margin", "3"], "'3': 2 or 3 numbers with commas are needed"),
+        (["--margin", "-1,3"], "'-1,3': whole numbers of at least 0 are needed"),
+        (["--margin", "3"], "'3': 2 or 3 whole numbers are needed, with commas between, not 1"),
     ],
     ids=lambda a: " ".join(a) if isinstance(a, list) else "",
 )

@@ -76,7 +76,8 @@ def test_options_are_those_of_the_function(gpuseg, maps, options, how):
         "--sigma 1,1,1,1",
         "--classes a",
         "--range 1",
-        "--tile 3",
+        "--tile 0",
+        "--block 3,x",
         "--keep-apart",
         "--channel 0 --classes 0,1",
         "-o labels.docx",
@@ -124,7 +125,7 @@ def test_ilastiks_words_are_understood(gpuseg, maps):
     [
         ("--classes 0,x", "'0,x': whole numbers are needed, with commas between"),
         ("--sigma 1,a", "'1,a': numbers are needed, with commas between"),
-        ("--tile 1,2", "'1,2': 3 whole numbers are needed, with commas between, not 2"),
+        ("--block 1,2,3,4", "'1,2,3,4': 1 or 2 or 3 whole numbers are needed, with commas between, not 4"),
         ("--sigma 1,1,1,1", "'1,1,1,1': 1 or 2 or 3 numbers are needed, with commas between, not 4"),
     ],
 )

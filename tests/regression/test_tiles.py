@@ -75,5 +75,5 @@ def test_objects_of_random_tiles_are_those_of_the_whole_convpaint_67(tmp_path, r
     tile = (1, *(int(n) for n in rng.integers(7, 60, 2)))
     how = {"sigma": 1.3, "threshold": 0.5, "min_size": 4}
     api.segment(path, output=f"{tmp_path}/whole.tif", **how)
-    api.segment(path, output=f"{tmp_path}/tiled.tif", tile=tile, **how)
+    api.segment(path, output=f"{tmp_path}/tiled.tif", block=tile, **how)
     np.testing.assert_array_equal(read(tmp_path / "tiled.tif"), read(tmp_path / "whole.tif"))

@@ -1,12 +1,14 @@
 """Many files through one verb: who fails is told and, if asked for, left behind."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from gpuseg.backends.base import Backend
 from gpuseg.errors import GpusegError, InputError
@@ -57,7 +59,9 @@ def _let_go(error: BaseException) -> None:
 
 def named(paths: Paths) -> list[str]:
     """One path or several, as text."""
-    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    several: list[Any] = [paths]
+    if isinstance(paths, Iterable) and not isinstance(paths, str | Path | Mapping | np.ndarray):
+        several = list(paths)
     if strange := [p for p in several if not isinstance(p, str | Path)]:
         raise InputError(
             f"{type(strange[0]).__name__} is given where the path of a file is needed",

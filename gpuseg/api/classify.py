@@ -148,21 +148,21 @@ def classify(
 
 def together(given: Mapping[Kind, Paths | None], raw: Paths | None) -> list[Files]:
     """The files of each image; InputError unless there is one kind of them, and as many raw images."""
-    kinds = [kind for kind, paths in given.items() if paths is not None]
-    if len(kinds) != 1:
+    there = {kind: named(paths) for kind, paths in given.items() if paths is not None}
+    if len(there) != 1:
         raise InputError(
-            f"{len(kinds)} of probabilities, segmentation and labels are given: objects are of one of them",
+            f"{len(there)} of probabilities, segmentation and labels are given: objects are of one of them",
             hint="labels=... (--label-image), segmentation=... (--segmentation) or probabilities=...",
         )
-    others = named(given[kinds[0]] or [])
+    ((kind, others),) = there.items()
     raws = [None] * len(others) if raw is None else named(raw)
     if len(raws) != len(others) or not others:
         raise InputError(
-            f"{len(raws)} raw images and {len(others)} files of {kinds[0]}",
+            f"{len(raws)} raw images and {len(others)} files of {kind}",
             hint="give one for each, in the same order",
         )
     repeated = len(set(raws)) < len(raws)
-    return [Files(kinds[0], r, o, repeated) for r, o in zip(raws, others, strict=True)]
+    return [Files(kind, r, o, repeated) for r, o in zip(raws, others, strict=True)]
 
 
 def check_once(files: Sequence[Files]) -> None:
@@ -188,6 +188,7 @@ class _Work:
     report: Report | None
     kept: Kept | None
     crops: tuple[tuple[int, ...], tuple[int, ...]] | None  # block and halo, as ilastik cuts
+    tells: bool  # of labels that no object has
     tables: dict[str, "pd.DataFrame"] = field(default_factory=dict)
 
     def one(self, files: Files, progress: Any, cancel: Event | None) -> tuple[str, ...]:
@@ -248,13 +249,13 @@ class _Work:
                 self.kept.add(opened, frame)
         if labels is not None:
             findings.lost += beyond(labels, opened.objects)
-            findings.finish()
+            findings.finish(tell=self.tells)
         return findings
 
     def _tell(self, name: str, findings: Findings) -> None:
         """How many objects there are of each class; and every label that no object has."""
         log.info("%s: %s", name, findings.told(self.asked.pipeline.objects))
-        notices = tell_lost(name, findings)
+        notices = tell_lost(name, findings, tell=self.tells)
         if self.report is not None:
             self.report.notices += notices
 
@@ -284,6 +285,7 @@ class _How:
     progress: Progress | None = None
     cancel: Event | None = None
     on_error: OnError = "stop"
+    retold: bool = False  # training told already which labels no object has
 
     @property
     def tells(self) -> bool:
@@ -328,9 +330,9 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
     page = None if how.report is None else check_report(how.report)
     cut = _crops(how.blockwise, how.block, how.halo)
     said, names, read = how.object_labels, [f.name for f in files], [*models]
+    labels = by_image(None if said is None else labels_given(said, files), names, tell=not how.retold)
     if said is not None and not isinstance(said, ObjectLabels):
         read += named(said)
-    labels = by_image(None if said is None else labels_given(said, files), names)
     failed = _survey(asked, files, [p for p in (where, page) if p is not None], read, how.on_error)
     if pipeline.objects is None and how.tells:
         log.warning("the model has no object classifier: objects are measured, and have no classes")
@@ -339,7 +341,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
     sources = {kind: [p for f in files for p in f.paths]}
     report = None if page is None else Report(str(page), pipeline, how.shown(), told | sources)
     kept = Kept(asked, how.picture_margin, how.whole_image, how.cancel) if how.pictures else None
-    work = _Work(asked, backends, how.backend, labels, report, kept, cut)
+    work = _Work(asked, backends, how.backend, labels, report, kept, cut, not how.retold)
     by_name = {f.name: f for f in files}
 
     def one(name: str) -> tuple[str, ...]:

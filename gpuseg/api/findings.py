@@ -97,9 +97,15 @@ class Findings:
         more = f" and {len(some) - 3} more" if len(some) > 3 else ""
         return f"{text}; {len(doubtful)} ambiguous: no number is their {', '.join(some[:3])}{more}"
 
-    def finish(self) -> None:
+    def finish(self, *, tell: bool = True) -> None:
         """After the last time point: if all labels are of the first, perhaps nobody said of which."""
-        if self.labels is not None and len(self._values) > 1 and len(self.labels) and not self.labels.t.any():
+        if (
+            tell
+            and self.labels is not None
+            and len(self._values) > 1
+            and len(self.labels)
+            and not self.labels.t.any()
+        ):
             log.warning(
                 "all object labels are of time point 0, the image has %d; a column `timestep` says of which",
                 len(self._values),
@@ -162,19 +168,21 @@ def labels_given(
     return labels
 
 
-def tell_lost(name: str, findings: "Findings") -> list[str]:
-    """Warn of every label that no object has; returns what was said."""
+def tell_lost(name: str, findings: "Findings", *, tell: bool = True) -> list[str]:
+    """Warn of every label that no object has; returns what there is to say."""
     lost, total = findings.lost, 0 if findings.labels is None else len(findings.labels)
     notices = []
     if len(lost) > 1 and len(lost) >= total / 2:
         notices.append(f"{name}: {len(lost)} of {total} labels name no object: are they of another image?")
     notices += [f"{name}: a label is not used: {one}" for one in lost]
-    for notice in notices:
+    for notice in notices if tell else ():
         log.warning("%s", notice)
     return notices
 
 
-def by_image(labels: ObjectLabels | None, images: Sequence[str]) -> dict[str, ObjectLabels]:
+def by_image(
+    labels: ObjectLabels | None, images: Sequence[str], *, tell: bool = True
+) -> dict[str, ObjectLabels]:
     """The labels of each image, which they may call by its path, its file name, its nickname or its stem.
 
     Those without the name of an image are of the only one. LabelError where a name means several images; a
@@ -183,7 +191,7 @@ def by_image(labels: ObjectLabels | None, images: Sequence[str]) -> dict[str, Ob
     if labels is None:
         return {}
     owner = {name: _owner(name, images) for name in labels.images}
-    if strange := [name for name, image in owner.items() if image is None]:
+    if tell and (strange := [name for name, image in owner.items() if image is None]):
         log.warning(
             "object labels of images that are not given are not used: %s; the images are %s",
             *(", ".join(strange), ", ".join(images[:5]) + (", ..." if len(images) > 5 else "")),

@@ -244,7 +244,7 @@ def check_alike(columns: dict[str, tuple[int, int, str]], name: str) -> None:
                 f"{image}: {ndim}D, {channels} raw channel{'s' * (channels != 1)}, lengths in {unit}"
             )
         del columns[name]
-        raise InputError("; ".join(texts), hint="their columns differ: make a table for each")
+        raise InputError("; ".join(texts), hint="their columns differ: give them one after the other")
 
 
 def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:

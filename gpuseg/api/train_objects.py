@@ -114,10 +114,9 @@ def train_objects(
         pipeline.save(output)
         log.info("%s: model of %d classes, %d columns", output, len(model.classes), len(model.columns))
     if table is not None or report is not None:
-        options: dict[str, Any] = dict(
-            axes=axes, raw_axes=raw_axes, range=range, progress=progress, cancel=cancel
-        )
-        options |= dict(backend=backend, gpu_memory=gpu_memory, features=features, object_labels=known)
+        options: dict[str, Any] = dict(axes=axes, raw_axes=raw_axes, range=range, features=features)
+        options |= dict(backend=backend, gpu_memory=gpu_memory, object_labels=known, retold=True)
+        options |= dict(progress=progress, cancel=cancel)
         run_files(files, pipeline, (), table=table or False, report=report, **options)
     return pipeline
 

@@ -55,7 +55,8 @@ class Spreading(TyperCommand):
         option, taken = "", 0  # that takes what comes, and how much it has taken
         for word in args:
             if word.startswith("-") and word != "-":
-                option, taken = (word if word in several else ""), 0
+                option, equals, _ = word.partition("=")
+                option, taken = (option if option in several else ""), len(equals)
             elif option and not word.endswith(MODELS):
                 found += [option] * (taken > 0)
                 taken += 1

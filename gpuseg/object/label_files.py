@@ -66,6 +66,13 @@ def read_all_labels(
         own, classes = _read(Path(path), numbers)
         if len(several := {row.image for row in own}) > 1:
             raise FileError(f"{path}: has labels of {len(several)} images, {', '.join(sorted(several))}")
+        for name in several:
+            other = next((i for i in paths if name and Path(i).stem == Path(name).stem), image)
+            if Path(other).stem != Path(image).stem:
+                raise FileError(
+                    f"{path}: has labels of {name}, and is given for {image}",
+                    hint="give files of labels in the order of the images",
+                )
         rows += [replace(row, where=f"{path}: {row.where}", image=image) for row in own]
         declared.append(classes)
     return _labels(rows, joined(declared), named_classes(names))

@@ -192,6 +192,7 @@ class OfImage:
     pixels: Pixels
     layers: int = 1
     halo: tuple[int, ...] = (0, 0, 0)
+    told: bool = False  # of a mask in place of labels
 
     @property
     def shape(self) -> Space:
@@ -283,11 +284,7 @@ class OfLabels(OfImage):
         if into.tile is None:
             labels, ids = numbered(self.pixels.integers(t, self.pixels.whole))
             there = b.asarray(labels)
-            if len(ids) == 1 and (pieces := b.components(there)[1]) > 1:
-                log.warning(
-                    "%s: has one label, %d, in %d parts, which is one object; as a segmentation each is one",
-                    *(self.pixels.name, ids[0], pieces),
-                )
+            self._doubt(b, ids, there)
             into.hold(there)
             return Found(ids)
         parts = list(tiles(self.shape, into.tile, (0, 0, 0)))
@@ -295,8 +292,19 @@ class OfLabels(OfImage):
         known = _union(self.pixels, t, parts)
         for part in parts:
             steps.step()
-            into.write(part.core, _among(known, self.pixels.integers(t, part.core)))
+            labels = _among(known, self.pixels.integers(t, part.core))
+            self._doubt(b, known, labels)
+            into.write(part.core, labels)
         return Found(known)
+
+    def _doubt(self, b: Backend, ids: NDArray[np.int64], labels: Array) -> None:
+        """Warn once where a mask may be meant: of one label that is in several parts."""
+        if len(ids) == 1 and not self.told and b.components(b.asarray(labels))[1] > 1:
+            self.told = True
+            log.warning(
+                "%s: has one label, %d, in several parts: they are one object; as a segmentation each is one",
+                *(self.pixels.name, ids[0]),
+            )
 
 
 def _space(image: Any) -> Space:

@@ -14,7 +14,7 @@ import gpuseg
 from gpuseg import ObjectClassifier, ObjectLabels, Pipeline, PixelClassifier, api
 from gpuseg.api import reports
 from gpuseg.axes import Voxel
-from gpuseg.errors import Cancelled, InputError, ModelError, ModelMismatchError
+from gpuseg.errors import Cancelled, FileError, InputError, ModelError, ModelMismatchError
 from gpuseg.run import objects
 
 CELL = np.pad(np.ones((8, 8), np.uint8), 2)
@@ -291,15 +291,38 @@ def test_another_count_of_label_files_than_of_images_is_refused(
     assert "one for each image in their order" in refused.value.hint
 
 
-def test_a_mask_in_place_of_a_label_image_is_warned_of(tmp_path, warned):
+@pytest.mark.parametrize("block", [None, 20])
+def test_a_mask_in_place_of_a_label_image_is_warned_of_once(tmp_path, warned, block):
     mask = store(tmp_path / "mask.tif", (CELLS > 0).astype(np.uint8) * 255, "yx")
+    movie = store(tmp_path / "movie.h5", np.stack([CELLS > 0] * 3).astype(np.uint8), "tyx")
     one = store(tmp_path / "one.tif", (CELLS == 2).astype(np.uint8), "yx")
     numbered = store(tmp_path / "numbered.tif", CELLS, "yx")
-    api.classify(Pipeline(), labels=[numbered, one, mask], table=True, backend="cpu")
-    api.classify(Pipeline(), segmentation=mask, table=True, backend="cpu")
-    assert warned("has one label") == [
-        f"{mask}: has one label, 255, in 6 parts, which is one object; as a segmentation each is one"
-    ]
+    api.classify(Pipeline(), labels=[numbered, one, mask, movie], table=True, block=block, backend="cpu")
+    api.classify(Pipeline(), segmentation=mask, table=True, block=block, backend="cpu")
+    told = "{}: has one label, {}, in several parts: they are one object; as a segmentation each is one"
+    assert warned("has one label") == [told.format(mask, 255), told.format(movie, 1)]
+
+
+def test_what_no_object_has_is_told_once_in_training(tmp_path, scene, warned):
+    said = tmp_path / "lost.csv"
+    said.write_text(
+        "image,id,class\na_labels.tif,1,small\na_labels.tif,2,large\na_labels.tif,99,large\nx,1,small\n"
+    )
+    how = {"features": ["count"], "trees": 2, "folds": 0, "report": tmp_path / "r.html"}
+    api.train_objects(labels=scene / "a_labels.tif", object_labels=said, table=tmp_path / "t.csv", **how)
+    assert len(warned("label is not used")) == len(warned("images that are not given")) == 1
+    assert "label is not used" in (tmp_path / "r.html").read_text()
+
+
+def test_files_of_labels_in_another_order_than_the_images_are_refused(tmp_path, scene):
+    files = [tmp_path / f"{name}.csv" for name in "ba"]
+    for file in files:
+        file.write_text(f"image,id,class\n{file.stem}_labels.h5,1,small\n{file.stem}_labels.h5,2,large\n")
+    labels = [scene / "a_labels.tif", scene / "b_labels.tif"]
+    with pytest.raises(FileError, match=r"b\.csv: has labels of b_labels\.h5, and is given for .*a_labels"):
+        api.classify(Pipeline(), labels=labels, object_labels=files, table=True)
+    table = api.classify(Pipeline(), labels=labels, object_labels=files[::-1], table=True).table
+    assert len(table)
 
 
 @pytest.mark.parametrize(
@@ -398,15 +421,21 @@ NO_PATH = "{} is given where the path of a file is needed"
 
 @pytest.mark.parametrize(
     ("images", "kind"),
-    [(ARRAY, "ndarray"), ([ARRAY], "ndarray"), (np.zeros(3), "float64"), (["a", None], "NoneType")],
+    [
+        *[(ARRAY, "ndarray"), ([ARRAY], "ndarray"), (np.zeros(3), "ndarray"), (np.zeros(()), "ndarray")],
+        *[(["a", None], "NoneType"), (3, "int"), ({"a": 1}, "dict")],
+    ],
 )
 def test_what_is_no_path_of_an_image_is_refused_by_its_type(scene, pipeline, images, kind):
     calls = [
         lambda: api.run(pipeline, images),
         lambda: api.classify(pipeline, raw=images, labels=scene / "a_labels.tif"),
         lambda: api.train_objects(raw=images, labels=scene / "a_labels.tif", object_labels="said.csv"),
-        lambda: api.run(pipeline, scene / "a.tif", table=True, object_labels=images),
+        lambda: api.classify(pipeline, labels=images),
+        lambda: api.train_objects(segmentation=images, object_labels="said.csv"),
     ]
+    if not isinstance(images, dict):
+        calls += [lambda: api.run(pipeline, scene / "a.tif", table=True, object_labels=images)]
     for call in calls:
         with pytest.raises(InputError, match=f"^{NO_PATH.format(kind)}") as refused:
             call()
@@ -419,10 +448,12 @@ def test_an_array_among_files_that_objects_come_from_is_refused_by_its_type(pipe
         api.classify(pipeline, **{kind: ["a.tif", ARRAY]})
 
 
-def test_a_dictionary_is_no_object_labels(scene):
-    with pytest.raises(InputError, match="object labels are a dictionary") as refused:
-        api.train_objects(labels=scene / "a_labels.tif", object_labels={1: "large", 2: "small"})
-    assert refused.value.hint == "ObjectLabels.of(label_image, {...})"
+def test_a_dictionary_is_no_object_labels(scene, pipeline):
+    how = {"labels": scene / "a_labels.tif", "object_labels": {1: "large", 2: "small"}}
+    for call in (lambda: api.train_objects(**how), lambda: api.classify(Pipeline(), table=True, **how)):
+        with pytest.raises(InputError, match="object labels are a dictionary") as refused:
+            call()
+        assert refused.value.hint == "ObjectLabels.of(label_image, {...})"
 
 
 @pytest.mark.parametrize("block", [None, (1, 20, 25)])

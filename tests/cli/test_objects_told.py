@@ -56,6 +56,7 @@ SAID_EACH = ["--object-labels", "a.csv", "--object-labels", "b.csv"]
         [*SPREAD[:2], "all.gpuseg", *SPREAD[2:], *SAID],
         ["all.gpuseg", *SPREAD[:3], "--label-image", "a_labels.tif", "--labels", "b_labels.tif", *SAID],
         ["all.gpuseg", "--raw_data", *SPREAD[1:], *SAID],
+        ["all.gpuseg", "--raw=a.tif", *SPREAD[2:], *SAID],
     ],
     ids=" ".join,
 )
@@ -127,7 +128,8 @@ def test_warnings_reach_the_terminal(gpuseg, here):
     assert done.exit_code == 0, done.output
     assert done.stderr.splitlines() == [
         "Warning: object labels of images that are not given are not used: night.tif; the images are a.tif",
-        "Warning: mask.tif: has one label, 1, in 6 parts, which is one object; as a segmentation each is one",
+        "Warning: mask.tif: has one label, 1, in several parts: they are one object; as a segmentation each"
+        " is one",
     ]
 
 

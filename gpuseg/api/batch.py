@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import IOBase
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from gpuseg.errors import GpusegError, InputError
 
 log = logging.getLogger(__name__)
 Paths = str | Path | Sequence[str | Path]
+NO_PATHS = (str, bytes, Path, Mapping, np.ndarray, IOBase)  # these are one, if they are a path at all
 OnError = Literal["stop", "skip"]
 
 
@@ -59,15 +61,20 @@ def _let_go(error: BaseException) -> None:
 
 def named(paths: Paths) -> list[str]:
     """One path or several, as text."""
-    several: list[Any] = [paths]
-    if isinstance(paths, Iterable) and not isinstance(paths, str | Path | Mapping | np.ndarray):
-        several = list(paths)
-    if strange := [p for p in several if not isinstance(p, str | Path)]:
-        raise InputError(
-            f"{type(strange[0]).__name__} is given where the path of a file is needed",
-            hint="arrays go to PixelClassifier, gpuseg.segment, gpuseg.measure and ObjectClassifier",
-        )
-    return [str(p) for p in several]
+    several: Iterable[Any] = [paths]
+    if isinstance(paths, Iterable) and not isinstance(paths, NO_PATHS):
+        several = paths
+    found = []
+    for path in several:
+        if not isinstance(path, str | Path):
+            raise InputError(
+                f"{type(path).__name__} is given where the path of a file is needed",
+                hint="arrays go to PixelClassifier, gpuseg.segment, gpuseg.measure and ObjectClassifier",
+            )
+        if "\0" in str(path):
+            raise InputError(f"{str(path)!r}: a name cannot hold the character NUL")
+        found.append(str(path))
+    return found
 
 
 def each(

@@ -14,7 +14,7 @@ from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import open_pipeline
-from gpuseg.api.objects import Asked, Files, Kind, Opened, check_alike
+from gpuseg.api.objects import Asked, Files, Kind, Opened, check_alike, check_range, listed
 from gpuseg.api.pictures import Kept, check_pictures, check_stop
 from gpuseg.api.reports import Report, check_report
 from gpuseg.backends import get_backends
@@ -161,17 +161,21 @@ def together(given: Mapping[Kind, Paths | None], raw: Paths | None) -> list[File
             f"{len(raws)} raw images and {len(others)} files of {kind}",
             hint="give one for each, in the same order",
         )
-    repeated = len(set(raws)) < len(raws)
+    repeated = len({None if r is None else _place(r) for r in raws}) < len(raws)
     return [Files(kind, r, o, repeated) for r, o in zip(raws, others, strict=True)]
+
+
+def _place(path: str) -> tuple[str, str]:
+    """What several names of a file have in common, and the path inside of it."""
+    file, inside = locate(path)
+    return realpath(file), inside
 
 
 def check_once(files: Sequence[Files]) -> None:
     """InputError where an image is given twice, also by two names."""
     seen: dict[tuple[str, str], str] = {}
     for name in (f.name for f in files):
-        file, inside = locate(name)
-        key = realpath(file), inside
-        if key in seen:
+        if (key := _place(name)) in seen:
             also = f", also as {seen[key]}" if seen[key] != name else ""
             raise InputError(f"{name}: is named twice{also}", hint="name every image once")
         seen[key] = name
@@ -309,6 +313,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         raise InputError("no image is given")
     check_once(files)
     kind = files[0].kind
+    check_range(kind, how.range)
     results = _results(how.export, pipeline, kind, how.tells)
     asked = Asked(
         pipeline,
@@ -318,7 +323,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         how.axes if kind == "pixels" else how.raw_axes,
         measured=how.tells or any(_needs_features(r) for r in results),
         table=how.tells,
-        features=how.features,
+        features=None if how.features is None else listed(how.features),
         spacing=how.spacing,
         block=space("block", how.block, 1),
         range=how.range,
@@ -330,9 +335,10 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
     page = None if how.report is None else check_report(how.report)
     cut = _crops(how.blockwise, how.block, how.halo)
     said, names, read = how.object_labels, [f.name for f in files], [*models]
-    labels = by_image(None if said is None else labels_given(said, files), names, tell=not how.retold)
-    if said is not None and not isinstance(said, ObjectLabels):
-        read += named(said)
+    if said is not None:
+        said, given = labels_given(said, files)
+        read += given
+    labels = by_image(said, names, tell=not how.retold)
     failed = _survey(asked, files, [p for p in (where, page) if p is not None], read, how.on_error)
     if pipeline.objects is None and how.tells:
         log.warning("the model has no object classifier: objects are measured, and have no classes")
@@ -389,9 +395,8 @@ def _needs_features(result: str) -> bool:
 def _crops(blockwise: str, block: Any, halo: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     if blockwise not in get_args(Blockwise):
         raise InputError(f"blockwise {blockwise!r}", hint=f"one of {', '.join(get_args(Blockwise))}")
-    if blockwise == "exact":
-        return None
-    return space("block", block, 1) or crops.BLOCK, space("halo", halo, 0) or crops.HALO
+    cut = space("block", block, 1) or crops.BLOCK, space("halo", halo, 0) or crops.HALO
+    return None if blockwise == "exact" else cut
 
 
 def _survey(

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,13 +139,13 @@ def _names_at(frame: Frame, position: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def labels_given(
     given: Paths | ObjectLabels, files: Sequence[Files], names: Sequence[str] = ()
-) -> ObjectLabels:
-    """All object labels: as they are, of one file for all images, or of one for each."""
+) -> tuple[ObjectLabels, list[str]]:
+    """All object labels: as they are, of one file for all images, or of one for each; and these files."""
     numbers = files[0].kind != "labels"
     if isinstance(given, ObjectLabels):
         if names:
             raise InputError("the ObjectLabels have names of classes already", hint="leave names out")
-        return given
+        return given, []
     if isinstance(given, Mapping):
         raise InputError(
             "object labels are a dictionary; which image are they of?",
@@ -153,7 +155,8 @@ def labels_given(
         labels = read_labels(paths[0], names=names, numbers=numbers)
     elif len(paths) == len(files):
         each = {f.name: p for f, p in zip(files, paths, strict=True)}
-        labels = read_all_labels(each, names=names, numbers=numbers)
+        owners = partial(_owners, images=list(each))
+        labels = read_all_labels(each, names=names, numbers=numbers, owners=owners)
     else:
         raise InputError(
             f"{len(paths)} files of object labels for {len(files)} images",
@@ -165,7 +168,7 @@ def labels_given(
             " x and y hold for any",
             ", ".join(paths),
         )
-    return labels
+    return labels, paths
 
 
 def tell_lost(name: str, findings: "Findings", *, tell: bool = True) -> list[str]:
@@ -202,11 +205,7 @@ def by_image(
 
 def _owner(name: str, images: Sequence[str]) -> str | None:
     """The image that labels call by this name, None if there is none."""
-    if not name:
-        found = list(images)
-    else:
-        ways = (str, lambda p: Path(p).name, nickname, lambda p: Path(p).stem)
-        found = next((f for way in ways if (f := [i for i in images if way(i) == name])), [])
+    found = _owners(name, images) if name else list(images)
     if len(found) > 1:
         raise LabelError(
             f"object labels of {name!r} may be of {len(found)} images: {', '.join(found[:3])}"
@@ -215,3 +214,11 @@ def _owner(name: str, images: Sequence[str]) -> str | None:
             hint="name the images in a column `image`, by their paths if file names are equal",
         )
     return found[0] if found else None
+
+
+def _owners(name: str, images: Sequence[str]) -> list[str]:
+    """The images that may be called so: by path, file name, nickname, or file name without suffix."""
+    place = realpath(name)
+    ways = (str, lambda p: Path(p).name, nickname, lambda p: Path(p).stem)
+    exact = [i for i in images if realpath(i) == place]
+    return exact or next((f for way in ways if (f := [i for i in images if way(i) == name])), [])

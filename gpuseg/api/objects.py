@@ -21,7 +21,7 @@ from gpuseg.model import Measured, Pipeline
 from gpuseg.objects.choice import NOT_LOCATION, Features, choose, identity
 from gpuseg.objects.columns import Plan
 from gpuseg.objects.maps import Range
-from gpuseg.objects.measure import in_unit, lengths, margin_of, unit_of
+from gpuseg.objects.measure import METERS, in_unit, lengths, margin_of, unit_of
 from gpuseg.objects.pixels import Pixels, beneath, pair
 from gpuseg.run.labelling import Labeller, OfLabels, OfPixels, OfProbabilities, OfSegmentation
 from gpuseg.run.objects import IDENTITIES, PROBABILITIES, Run, fitting_tile
@@ -181,7 +181,7 @@ class Asked:
 
     def _features(self) -> list[Any]:
         """What is measured: for the table all that was in training, else what the classifier uses."""
-        asked, model = _listed(self.features), self.pipeline.objects
+        asked, model = listed(self.features), self.pipeline.objects
         if model is None:
             return asked or [NOT_LOCATION]
         if not self.table:
@@ -190,7 +190,7 @@ class Asked:
 
     def shown(self, opened: Opened) -> set[str] | None:
         """Ids of the features that the table is to have, None for all that are measured."""
-        asked = _listed(self.features)
+        asked = listed(self.features)
         if not asked:
             return None
         return {identity(row) for row in choose(asked, opened.ndim, opened.channels)}
@@ -247,6 +247,12 @@ def check_alike(columns: dict[str, tuple[int, int, str]], name: str) -> None:
         raise InputError("; ".join(texts), hint="their columns differ: give them one after the other")
 
 
+def check_range(kind: Kind, range: Range | None) -> None:
+    """InputError for a range of probabilities where there are none."""
+    if range is not None and kind != "probabilities":
+        raise InputError(f"range {range}: is of probabilities, and objects come from {kind}")
+
+
 def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:
     """ModelMismatchError if a file says another pixel size than the one that was fixed in training."""
     if not unit:
@@ -258,7 +264,7 @@ def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:
                 continue
             own = unit_of(voxel, axis)
             size = in_unit(voxel.size[axis], own, unit)
-            if size is None or abs(size - learned) > 0.01 * learned:
+            if unit in METERS and (size is None or abs(size - learned) > 0.01 * learned):
                 raise ModelMismatchError(
                     f"{pixels.name}: a pixel is {voxel.size[axis]:g} {own} along {axis}, the classifier"
                     f" measures with {learned:g} {unit}",
@@ -266,7 +272,7 @@ def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:
                 )
 
 
-def _listed(features: Features | None) -> list[Any]:
+def listed(features: Features | None) -> list[Any]:
     if features is None:
         return []
     return [features] if isinstance(features, str) or callable(features) else list(features)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gpuseg.api.objects import Asked, Files, Opened
 from gpuseg.errors import Cancelled, InputError
 from gpuseg.objects.scratch import Scratch, ScratchFile
+from gpuseg.objects.settings import whole as check_whole
 from gpuseg.run.objects import AT_ONCE, Frame
 from gpuseg.tables import Cutouts, CutoutSource
 from gpuseg.tiles import Region, pieces
@@ -27,8 +28,7 @@ def check_pictures(
         raise InputError("pictures of objects are kept in an HDF5 table", hint="name one: objects.h5")
     if not pictures and (margin or whole):
         raise InputError("pictures of objects are described and not asked for", hint="ask for pictures too")
-    if margin < 0:
-        raise InputError(f"picture_margin {margin}: 0 or more pixels are possible")
+    check_whole("picture_margin", margin)
     if whole and None in raw:
         raise InputError("the whole image needs a raw image", hint="give it, or do without whole_image")
 

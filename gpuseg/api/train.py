@@ -15,6 +15,7 @@ from gpuseg.export import axes_text
 from gpuseg.features.selection import Selection
 from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.io import open_image
+from gpuseg.io.places import check_place
 from gpuseg.model import PixelModel
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def _pairs(
         raise InputError(
             f"{output}: a model has the suffix {MODEL}", hint=f"write to {Path(output).stem}{MODEL}"
         )
+    if output is not None:
+        check_place(output)
     return [(str(i), str(at)) for i, at in zip(many, of, strict=True)]
 
 

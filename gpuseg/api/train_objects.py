@@ -17,13 +17,14 @@ from gpuseg.api.batch import Paths, named
 from gpuseg.api.classify import PathLike, Progress, check_once, run_files, together
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import MODEL, open_pipeline
-from gpuseg.api.objects import Asked, Files, Kind, Scale, check_alike
+from gpuseg.api.objects import Asked, Files, Kind, Scale, check_alike, check_range, listed
 from gpuseg.api.reports import check_report
 from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
 from gpuseg.errors import InputError, LabelError
 from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.forests.validation import Validation
+from gpuseg.io.places import check_place
 from gpuseg.model import ObjectModel, Pipeline
 from gpuseg.object import learning
 from gpuseg.object.labels import ObjectLabels, beyond
@@ -90,19 +91,16 @@ def train_objects(
 
         train_objects(raw="a.tif", labels="a_labels.tif", object_labels="a.csv", output="cells.gpuseg")
     """
+    features = listed(features)
     _check_known(features, forest)
     stages = _stages(pixel_model, segment)
-    given: dict[Kind, Paths | None] = {
-        "labels": labels,
-        "segmentation": segmentation,
-        "probabilities": probabilities,
-    }
-    files = _files(given, raw, stages)
-    known = labels_given(object_labels, files, names)
+    files = _files(labels, segmentation, probabilities, raw, stages)
+    check_range(files[0].kind, range)
+    known, said = labels_given(object_labels, files, names)
     scale, whose = Scale(margin, spacing, unit), axes if files[0].kind == "pixels" else raw_axes
     asked = Asked(stages, table=True, features=features, scale=scale, axes=axes, raw_axes=whose, range=range)
     models = [] if pixel_model is None or hasattr(pixel_model, "forest") else [str(pixel_model)]
-    _check_written(files, object_labels, models, output, table, report)
+    _check_written(files, [*said, *models], output, table, report)
     rows, values = _measured(asked, files, known, get_backends(backend, gpu_memory), progress, cancel)
     how: dict[str, Any] = {"subset": use, "forest": forest, "trees": trees, "seed": seed, "backend": backend}
     try:
@@ -114,8 +112,9 @@ def train_objects(
         pipeline.save(output)
         log.info("%s: model of %d classes, %d columns", output, len(model.classes), len(model.columns))
     if table is not None or report is not None:
-        options: dict[str, Any] = dict(axes=axes, raw_axes=raw_axes, range=range, features=features)
+        options: dict[str, Any] = dict(axes=axes, raw_axes=raw_axes, range=range, spacing=spacing)
         options |= dict(backend=backend, gpu_memory=gpu_memory, object_labels=known, retold=True)
+        options["features"] = features
         options |= dict(progress=progress, cancel=cancel)
         run_files(files, pipeline, (), table=table or False, report=report, **options)
     return pipeline
@@ -136,8 +135,19 @@ def _stages(pixel_model: Any, segment: Mapping[str, Any] | None) -> Pipeline:
     return replace(stages, objects=None)
 
 
-def _files(given: Mapping[Kind, Paths | None], raw: Paths | None, stages: Pipeline) -> list[Files]:
+def _files(
+    labels: Paths | None,
+    segmentation: Paths | None,
+    probabilities: Paths | None,
+    raw: Paths | None,
+    stages: Pipeline,
+) -> list[Files]:
     """The files of each image, and an error where nothing says what its objects are."""
+    given: dict[Kind, Paths | None] = {
+        "labels": labels,
+        "segmentation": segmentation,
+        "probabilities": probabilities,
+    }
     if any(paths is not None for paths in given.values()):
         files = together(given, raw)
     elif stages.pixel is None or raw is None:
@@ -158,8 +168,7 @@ def _files(given: Mapping[Kind, Paths | None], raw: Paths | None, stages: Pipeli
 
 def _check_written(
     files: Sequence[Files],
-    labels: Paths | ObjectLabels,
-    models: Sequence[str],
+    read: Sequence[str],
     output: PathLike | None,
     table: PathLike | None,
     report: PathLike | None,
@@ -169,17 +178,15 @@ def _check_written(
         raise InputError(
             f"{output}: a model has the suffix {MODEL}", hint=f"write to {Path(output).stem}{MODEL}"
         )
-    checked = [p and check(p) for p, check in ((output, Path), (table, check_path), (report, check_report))]
-    written = [(files[0].name, "output", str(p)) for p in checked if p is not None]
-    read = [] if isinstance(labels, ObjectLabels) else named(labels)
-    exports.check_collisions(written, [*(p for f in files for p in f.paths), *read, *models])
+    asked = (output, check_place), (table, check_path), (report, check_report)
+    written = [(files[0].name, "output", str(check(path))) for path, check in asked if path is not None]
+    exports.check_collisions(written, [*(p for f in files for p in f.paths), *read])
 
 
-def _check_known(features: Features, forest: str) -> None:
+def _check_known(features: Sequence[Any], forest: str) -> None:
     """InputError for an unknown trainer, and a function that nobody finds again to measure other images."""
     get_trainer(forest)
-    asked = [features] if isinstance(features, str) or callable(features) else features
-    for feature in asked:
+    for feature in features:
         if callable(feature) and getattr(feature, "__name__", "") not in declared():
             raise InputError(
                 f"feature {getattr(feature, '__name__', feature)!r} is a function: a model cannot keep it",

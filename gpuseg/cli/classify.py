@@ -174,7 +174,12 @@ ObjectLabels = Annotated[
 ]
 Features = Annotated[
     str | None,
-    typer.Option("--features", metavar="A,B,...", help="Features in the table; default: as in training."),
+    typer.Option(
+        "--features",
+        metavar="A,B,...",
+        callback=valid(options.words),
+        help="Features in the table; default: as in training.",
+    ),
 ]
 Spacing = Annotated[
     str | None,
@@ -319,7 +324,7 @@ def _how(given: dict[str, Any]) -> dict[str, Any]:
         "export": given["export"] or None,
         "table": given["table"] or False,
         "segment": checked(segment_settings)(given["segment"]),
-        "features": None if features is None else [f.strip() for f in features.split(",")],
+        "features": None if features is None else options.words(features),
         "block": options.block(given["block"]),
         "halo": _halo(given["halo"]),
         "spacing": options.spacing(given["spacing"]),

@@ -6,7 +6,6 @@ import typer
 
 from gpuseg.cli import console, options
 from gpuseg.cli.options import Axes, Backend, Block, Quiet, checked, valid
-from gpuseg.errors import InputError
 from gpuseg.objects.choice import ALL, NOT_LOCATION
 
 DEFAULT = NOT_LOCATION.replace(" ", "-")
@@ -19,20 +18,10 @@ def _output(value: str) -> str:
     return value
 
 
-def _features(text: str) -> str:
-    if not all(word.strip() for word in text.split(",")):
-        raise InputError(f"{text!r}: a name is missing", hint=f"{ALL}, {DEFAULT}, or names with commas")
-    return text
-
-
 def _kind(value: str) -> str:
     from gpuseg.objects.measure import check_kind
 
     return check_kind(value)
-
-
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in text.split(",")] if text else []
 
 
 Labels = Annotated[list[str], typer.Argument(metavar="LABELS", help="Label images; also file.h5/dataset.")]
@@ -56,7 +45,7 @@ Features = Annotated[
     typer.Option(
         "--features",
         metavar="A,B,...",
-        callback=checked(_features),
+        callback=valid(options.words),
         help=f"{ALL}, {DEFAULT}, or names with commas.",
     ),
 ]
@@ -151,8 +140,8 @@ def measure(
             progress=progress,
             cancel=cancel,
             on_error="skip",
-            features=_words(features),
-            classes=_words(classes),
+            features=options.words(features),
+            classes=options.words(classes) if classes else [],
             kind=kind,
             margin=options.margin(margin),
             spacing=options.spacing(spacing),

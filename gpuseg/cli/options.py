@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Annotated, Any
 
 import typer
@@ -30,12 +31,22 @@ def numbers(
     try:
         found = [of(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"{text!r}: {what} are needed, with commas between") from None
+        found = []
+    if not found or not all(map(isfinite, found)):
+        raise InputError(f"{text!r}: {what} are needed, with commas between")
     if counts and len(found) not in counts:
         many = " or ".join(map(str, counts))
         raise InputError(f"{text!r}: {many} {what} are needed, with commas between, not {len(found)}")
     if least is not None and not all(n > least if of is float else n >= least for n in found):
         raise InputError(f"{text!r}: {what} {'above' if of is float else 'of at least'} {least:g} are needed")
+    return found
+
+
+def words(text: str) -> list[str]:
+    """Names with commas between."""
+    found = [word.strip() for word in text.split(",")]
+    if not all(found):
+        raise InputError(f"{text!r}: a name is missing")
     return found
 
 

@@ -23,6 +23,7 @@ from gpuseg.cli.options import (
     export_settings,
     valid,
 )
+from gpuseg.errors import InputError
 from gpuseg.export import DEFAULT_NAME
 
 
@@ -39,6 +40,8 @@ def as_range(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
     low, high = options.numbers(text, float, (2,))
+    if low >= high:
+        raise InputError(f"{text!r}: what stands for 0 is below what stands for 1")
     return low, high
 
 

@@ -18,7 +18,7 @@ from gpuseg.cli.classify import (
 )
 from gpuseg.cli.measure import DEFAULT as FEATURES
 from gpuseg.cli.measure import Features, Margin, RawAxes, Spacing, Unit
-from gpuseg.cli.options import Axes, Backend, GpuMemory, Quiet
+from gpuseg.cli.options import Axes, Backend, GpuMemory, Quiet, valid
 from gpuseg.cli.segment import ValueRange, as_range
 from gpuseg.cli.train import MOST, Forest, confusion_table
 from gpuseg.forests import DEFAULT
@@ -41,7 +41,12 @@ PixelModel = Annotated[
 ]
 Use = Annotated[
     str | None,
-    typer.Option("--use", metavar="A,B,...", help="Features to learn from; default: all measured."),
+    typer.Option(
+        "--use",
+        metavar="A,B,...",
+        callback=valid(options.words),
+        help="Features to learn from; default: all measured.",
+    ),
 ]
 Names = Annotated[str, typer.Option("--names", metavar="A,B,...", help="Names of the classes 1, 2, ...")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed and data, same model.")]
@@ -88,8 +93,8 @@ def train_objects(
     given |= {
         "segment": segment_settings(segment),
         "range": as_range(value_range),
-        "features": features.split(","),
-        "use": None if use is None else [word.strip() for word in use.split(",")],
+        "features": options.words(features),
+        "use": None if use is None else options.words(use),
         "names": [word.strip() for word in names.split(",")] if names else (),
         "margin": options.margin(margin),
         "spacing": options.spacing(spacing),

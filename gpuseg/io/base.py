@@ -81,6 +81,7 @@ class Format:
     open: Callable[[Path, str], ImageReader]  # (file, internal path or "")
     create: Callable[[Path, str, Output], ImageWriter] | None = None
     inside: bool = False  # file.h5/internal/path
+    default: str = ""  # that path where none is named
     folder: bool = False  # an image is a folder, not a file
     # (existing file, new file, internal path): copy what else is in it, so that nothing is lost
     carry: Callable[[Path, Path, str], None] | None = None

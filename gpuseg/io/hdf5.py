@@ -219,5 +219,5 @@ def _attributes(output: Output) -> dict[str, Any]:
     return attributes
 
 
-FORMAT = Format("HDF5", (".h5", ".hdf5"), Hdf5Reader, Hdf5Writer, inside=True, carry=carry)
+FORMAT = Format("HDF5", (".h5", ".hdf5"), Hdf5Reader, Hdf5Writer, inside=True, default=DATASET, carry=carry)
 PLAIN = replace(FORMAT, create=partial(Hdf5Writer, gzip=None))

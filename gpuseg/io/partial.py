@@ -163,7 +163,7 @@ def _verify(row: Format, file: Path, partial: Path, inside: str, writer: Watched
     """Open again what was written and compare shape, dtype and samples; a difference is a ResourceError."""
     output = writer.output
     with reading(file):
-        reader = row.open(partial, inside)
+        reader = row.open(partial, inside or row.default)
         try:
             wrong = _difference(reader, output, writer.samples if row.limits.exact else [])
         finally:

@@ -27,14 +27,15 @@ def check_names(path: Path | str) -> None:
 def check_folder(file: Path) -> None:
     """FileError if nothing can be written beside `file`, as far as can be told before it is tried."""
     check_names(file)
-    parent = next(p for p in file.absolute().parents if os.access(p, os.F_OK))
+    parent = next((p for p in file.absolute().parents if os.path.lexists(p)), file)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         what = "is not writable" if parent.is_dir() else "is no folder"
         raise FileError(f"{file}: {parent} {what}", hint="choose a folder that can be written to")
 
 
-def check_place(file: Path) -> None:
-    """The same, and FileError if a folder has that name."""
-    check_folder(file)
+def check_place(path: Path | str) -> Path:
+    """`path`, if a file can be written there: the same, and FileError if a folder has that name."""
+    check_folder(file := Path(path))
     if file.is_dir():
         raise FileError(f"{file}: is a folder", hint="choose another name")
+    return file

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpuseg.errors import ResourceError
@@ -36,7 +36,8 @@ def committed(file: Path, nbytes: int = 0) -> Iterator[Path]:
             hint="free disk space, or write to a folder that is writable and has room",
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def unlike(file: Path) -> ResourceError:

@@ -27,7 +27,7 @@ WRITTEN = ("image", "timestep", "id", "x", "y", "z", "class", "class_name")
 IDS = ("id", "label", "original_oid", "labelimage_oid")  # the first that there is
 NUMBERS = ("id", "label", "labelimage_oid", "original_oid")  # where objects are known by their number
 CLASSES = ("class", "user label")
-FRACTION = re.compile(r"\d+[.,]\d+", re.ASCII)
+FRACTION = re.compile(r"\d{1,18}[.,]\d+", re.ASCII)
 TIMES = ("timestep", "time", "frame", "t")  # the first that there is
 LIKE = 0.8  # names of columns that may be meant
 UNLABELLED = ("", "0", "0.0")
@@ -54,11 +54,16 @@ def read_labels(path: str | Path, *, names: Names = (), numbers: bool = False) -
 
 
 def read_all_labels(
-    paths: Mapping[str, str | Path], *, names: Names = (), numbers: bool = False
+    paths: Mapping[str, str | Path],
+    *,
+    names: Names = (),
+    numbers: bool = False,
+    owners: Callable[[str], Sequence[str]] | None = None,
 ) -> ObjectLabels:
     """Labels of several images, a file for each by the name of the image.
 
     Names of classes without numbers are numbered over all files, so that one file may lack a class.
+    owners: which of the images a file may mean by a name; FileError where that is another than its own.
     """
     rows: list[Said] = []
     declared: list[Classes] = []
@@ -66,13 +71,12 @@ def read_all_labels(
         own, classes = _read(Path(path), numbers)
         if len(several := {row.image for row in own}) > 1:
             raise FileError(f"{path}: has labels of {len(several)} images, {', '.join(sorted(several))}")
-        for name in several:
-            other = next((i for i in paths if name and Path(i).stem == Path(name).stem), image)
-            if Path(other).stem != Path(image).stem:
-                raise FileError(
-                    f"{path}: has labels of {name}, and is given for {image}",
-                    hint="give files of labels in the order of the images",
-                )
+        meant = owners(name) if owners and (name := "".join(several)) else []
+        if meant and image not in meant:
+            raise FileError(
+                f"{path}: has labels of {name}, and is given for {image}",
+                hint="give files of labels in the order of the images",
+            )
         rows += [replace(row, where=f"{path}: {row.where}", image=image) for row in own]
         declared.append(classes)
     return _labels(rows, joined(declared), named_classes(names))
@@ -81,9 +85,9 @@ def read_all_labels(
 def _read(file: Path, numbers: bool) -> tuple[list[Said], Classes]:
     """What a file says, and the classes that it lists."""
     parse = _format(file, {".csv": partial(_parse_csv, ids=NUMBERS if numbers else IDS), ".json": parse_json})
-    if not file.is_file():
-        raise FileError(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
     with reading(file):
+        if not file.is_file():
+            raise FileError(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
         data = file.read_bytes()
         try:
             text = data.decode("utf-8-sig")
@@ -209,7 +213,7 @@ class _Table:
         """A coordinate; of one between two pixels, as centres are, the nearest."""
         text = self._cell(record, axis)
         if FRACTION.fullmatch(text):
-            return round(float(text.replace(",", ".")))
+            return whole(str(round(float(text.replace(",", ".")))), f"{where}, column {axis}", 0)
         return self._number(where, record, axis, 0)
 
     def _number(self, where: str, record: list[str], column: str, least: int) -> int | None:

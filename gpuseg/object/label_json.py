@@ -8,6 +8,7 @@ from gpuseg.errors import FileError
 from gpuseg.object.given import MOST
 from gpuseg.object.labels import ObjectLabels
 from gpuseg.object.said import Place, Said, whole
+from gpuseg.objects.pixels import LARGEST
 
 FORMAT, VERSION = "gpuseg object labels", 1
 KEYS = ("image", "timestep", "id", "position", "bounding_box", "class")  # of a label
@@ -111,8 +112,13 @@ def _position(item: dict[str, Any], where: str) -> Place | None:
 def _place(given: Any, where: str) -> Place:
     if not isinstance(given, list) or len(given) not in (2, 3):
         raise FileError(f"{where}: {given!r}; a list x, y or x, y, z is needed")
-    x, y, z = (_number(i, where, 0) for i in [*given, 0][:3])
+    x, y, z = (_number(_nearest(i), where, 0) for i in [*given, 0][:3])
     return z, y, x
+
+
+def _nearest(given: Any) -> Any:
+    """Of a coordinate between two pixels, as centres are, the nearest."""
+    return round(given) if isinstance(given, float) and abs(given) < LARGEST else given
 
 
 def _whole(item: dict[str, Any], key: str, where: str, least: int, *most: int) -> int:

@@ -16,7 +16,7 @@ from gpuseg.classes import Classes, LabelClass, default_name, label_classes
 from gpuseg.errors import LabelError, ShapeError
 from gpuseg.object.given import MOST, Class, Names, named_classes, triples, value_of
 from gpuseg.object.positions import OUTSIDE, check_time, ids_at, inside, opened, values_at
-from gpuseg.objects.pixels import Pixels
+from gpuseg.objects.pixels import LARGEST, Pixels
 
 NAMED = 5  # objects that an error lists
 
@@ -123,9 +123,11 @@ class ObjectLabels:
             where = np.zeros((0, 3), np.int64)
         if where.ndim != 2 or where.shape[1] not in (2, 3) or len(where) != len(classes):
             raise ShapeError(f"position has shape {where.shape}; (n, 3) or (n, 2) and n classes are needed")
+        if where.dtype.kind not in "iuf":
+            raise LabelError(f"position: {where.dtype}; numbers are needed")
         if where.dtype.kind == "f":
-            if not np.isfinite(where).all():
-                raise LabelError("a position is NaN or infinite")
+            if not (np.abs(where) < LARGEST).all():
+                raise LabelError("a position is NaN or larger than any image")
             where = np.rint(where).astype(np.int64)
         where = np.pad(where, ((0, 0), (3 - where.shape[1], 0)))
         if where.size and where.min() < 0:

@@ -47,8 +47,11 @@ UNITS = {  # how files write them -> how columns do
     **dict.fromkeys(("micrometer", "micrometre", "micron", "um", "µm", "μm", "\\u00b5m"), "µm"),
     **dict.fromkeys(("nanometer", "nanometre", "nm"), "nm"),
     **dict.fromkeys(("millimeter", "millimetre", "mm"), "mm"),
+    **dict.fromkeys(("centimeter", "centimetre", "cm"), "cm"),
+    **dict.fromkeys(("meter", "metre", "m"), "m"),
+    **dict.fromkeys(("angstrom", "ångström", "å"), "Å"),
 }
-METERS = {"nm": 1e-9, "µm": 1e-6, "mm": 1e-3}
+METERS = {"Å": 1e-10, "nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0}
 ATTRS = "gpuseg"  # entry of a table's `attrs`
 NUMBER = re.compile(r"_\d+$")
 SHARE = 8  # a time point measured whole may need so much more than its labels and intensities take
@@ -269,7 +272,7 @@ def lengths(spacing: Any, unit: str, labels: Pixels, raw: Pixels | None) -> tupl
                 f"{labels.name}: the file does not say how large a pixel is along {', '.join(needed)}",
                 hint="give the spacing as numbers along z, y, x",
             )
-        if len({tuple(v.size.get(a, 1.0) for a in needed) for v in known}) > 1 and raw is not None:
+        if len(known) > 1 and raw is not None and not _alike(known[0], known[1], needed):
             log.warning(
                 "%s and %s say other pixel sizes: %s is taken", labels.name, raw.name, _text(known[0], needed)
             )
@@ -283,7 +286,13 @@ def lengths(spacing: Any, unit: str, labels: Pixels, raw: Pixels | None) -> tupl
         raise InputError(
             f"spacing {spacing!r} in unit {unit!r}: positive numbers along z, y, x and a unit are needed"
         )
-    return (sizes[0], sizes[1], sizes[2]), unit
+    return (sizes[0], sizes[1], sizes[2]), UNITS.get(unit.casefold(), unit)
+
+
+def _alike(one: Voxel, other: Voxel, axes: str) -> bool:
+    """Whether two sizes are one, but for rounding, in whatever units."""
+    sizes = ((one.size[a], in_unit(other.size[a], unit_of(other, a), unit_of(one, a))) for a in axes)
+    return all(found is not None and abs(found - size) <= 1e-6 * size for size, found in sizes)
 
 
 def _text(voxel: Voxel, axes: str) -> str:
@@ -317,7 +326,7 @@ def _unit(voxel: Voxel, axes: str) -> str:
 def margin_of(margin: Sequence[int]) -> tuple[int, int, int]:
     """Margins along z, y, x, from two or three along x, y, z."""
     widths = _numbers(margin)
-    if len(widths) not in (2, 3) or not all(w.is_integer() and w >= 0 for w in widths):
+    if len(widths) not in (2, 3) or not all(w.is_integer() and 0 <= w < 2**31 for w in widths):
         raise InputError(f"margin {margin}: two or three whole numbers of pixels are needed, along x, y, z")
     x, y, z = (int(w) for w in (*widths, 1)[:3])
     return z, y, x

@@ -218,10 +218,10 @@ def _take(method: str) -> str:
     return f"take the method {method} (--method {method})"
 
 
-def whole(name: str, value: Any) -> int:
-    """As an int, if it is a whole number from 0; InputError."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise InputError(f"{name} {value!r}: a whole number from 0 is needed")
+def whole(name: str, value: Any, least: int = 0) -> int:
+    """As an int, if it is a whole number from `least`; InputError."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name} {value!r}: a whole number from {least} is needed")
     return int(value)
 
 
@@ -276,8 +276,8 @@ def space(name: str, given: Any, least: int) -> tuple[int, ...] | None:
     """Pixels along z, y, x of one number for all, of two or three; None of None. InputError below `least`."""
     if given is None:
         return None
-    numbers = [whole(name, n) for n in (several(name, given) if np.iterable(given) else [given])]
+    numbers = [whole(name, n, least) for n in (several(name, given) if np.iterable(given) else [given])]
     numbers *= 3 if len(numbers) == 1 else 1
-    if len(numbers) not in (2, 3) or min(numbers) < least:
-        raise InputError(f"{name} {given!r}: one number of pixels from {least}, or one each along z, y, x")
+    if len(numbers) not in (2, 3):
+        raise InputError(f"{name} {given!r}: one number of pixels is needed, or one each along z, y, x")
     return tuple([least] * (3 - len(numbers)) + numbers)

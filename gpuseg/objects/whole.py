@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import Array
-from gpuseg.errors import ResourceError
+from gpuseg.errors import DeviceMemoryError, ResourceError
 from gpuseg.objects import sizes
 from gpuseg.objects.blocks import Found, Steps, Tiled, Write, pixels
 from gpuseg.objects.scratch import Scratch
@@ -78,7 +78,8 @@ class _Work:
         boxes = [pixels(_box(whole, int(i), self._tiled.shape)) for i in np.flatnonzero(~inside)]
         most = self._tiled.backend.free() // BYTES
         if max(boxes, default=0) > most:
-            raise ResourceError(
+            cpu = self._tiled.backend.name == "cpu"
+            raise (ResourceError if cpu else DeviceMemoryError)(
                 f"touching objects fill a box of {max(boxes):,} pixels, there is memory for {most:,} at once",
                 hint="raise the low threshold, or do without keeping apart and splitting objects",
             )

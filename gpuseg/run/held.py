@@ -82,6 +82,7 @@ class Labels:
     def write(self, region: Region, labels: NDArray[np.int32]) -> None:
         if self._scratch is None:
             self._scratch = Scratch(self.shape, np.int32, "labels")
+        self.array = None  # of an attempt that failed
         self._scratch[region] = labels
 
     def read(self, region: Region) -> NDArray[np.int32]:

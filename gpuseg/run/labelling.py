@@ -170,6 +170,8 @@ def laddered(
     steps.stage(1)
     steps.step()
     cpu, smaller = get_backend("cpu"), tile_size(into.shape, halo, max(1, b.room(FLOATS) // 4))
+    if into.tile is not None:
+        smaller = tuple(map(min, smaller, into.tile))
     ways = [(b, into.tile), (b, smaller)] + ([(cpu, smaller)] if b.name != "cpu" else [])
     while True:
         backend, into.tile = ways.pop(0)
@@ -211,6 +213,14 @@ class OfImage:
     def _label(self, b: Backend, t: int, into: Labels, steps: Steps) -> Found:
         raise NotImplementedError
 
+    def _among(self, t: int, known: NDArray[np.int64], region: Region) -> NDArray[np.int32]:
+        """(1, z, y, x) the place of each value among all of them, from 1; 0 for 0.
+
+        Values may be too large to be compared as they are.
+        """
+        labels, ids = numbered(self.pixels.integers(t, region))
+        return np.concatenate([[0], np.searchsorted(known, ids) + 1]).astype(np.int32)[labels][None]
+
 
 class OfSegmentation(OfImage):
     """Of a binary or multi-valued image: connected pixels of equal value (SPEC 5.1)."""
@@ -224,10 +234,7 @@ class OfSegmentation(OfImage):
             return Found(known[picked(b, labels, count, there) - 1], shared=True)
         known = _union(self.pixels, t, tiles(self.shape, into.tile, (0, 0, 0)))
 
-        def values_in(region: Region) -> NDArray[np.int32]:
-            """By place among all values, which may be too large to be compared as they are."""
-            return _among(known, self.pixels.integers(t, region))[None]
-
+        values_in = partial(self._among, t, known)
         tiled = _Values(b, values_in, self.shape, tuple(into.tile), _EVERYTHING)
         steps.grow(2 * prod(tiled.counts))
         values_of: list[tuple[NDArray[Any], NDArray[Any]]] = []
@@ -250,12 +257,6 @@ def _union(pixels: Pixels, t: int, parts: Iterable[Tile]) -> NDArray[np.int64]:
     for part in parts:
         there = np.union1d(there, numbered(pixels.integers(t, part.core))[1])
     return there
-
-
-def _among(known: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.int32]:
-    """The place of each value among all of them, from 1; 0 for 0."""
-    labels, ids = numbered(values)
-    return np.concatenate([[0], np.searchsorted(known, ids) + 1]).astype(np.int32)[labels]
 
 
 _EVERYTHING = Settings(sigma=(0.0, 0.0, 0.0), min_size=1, max_size=2**62)
@@ -284,26 +285,29 @@ class OfLabels(OfImage):
         if into.tile is None:
             labels, ids = numbered(self.pixels.integers(t, self.pixels.whole))
             there = b.asarray(labels)
-            self._doubt(b, ids, there)
+            if len(ids) == 1 and not self.told:
+                self._doubt(ids[0], b.components(there)[1])
             into.hold(there)
             return Found(ids)
         parts = list(tiles(self.shape, into.tile, (0, 0, 0)))
-        steps.grow(2 * len(parts))
         known = _union(self.pixels, t, parts)
+        if len(known) == 1 and not self.told:
+            tiled = _Values(b, partial(self._among, t, known), self.shape, tuple(into.tile), _EVERYTHING)
+            steps.grow(2 * prod(tiled.counts))
+            self._doubt(known[0], segment_tiles(tiled, lambda region, labels: None, steps).count)
+        steps.grow(len(parts))
         for part in parts:
             steps.step()
-            labels = _among(known, self.pixels.integers(t, part.core))
-            self._doubt(b, known, labels)
-            into.write(part.core, labels)
+            into.write(part.core, self._among(t, known, part.core)[0])
         return Found(known)
 
-    def _doubt(self, b: Backend, ids: NDArray[np.int64], labels: Array) -> None:
-        """Warn once where a mask may be meant: of one label that is in several parts."""
-        if len(ids) == 1 and not self.told and b.components(b.asarray(labels))[1] > 1:
+    def _doubt(self, label: int, pieces: int) -> None:
+        """Warn once of one label in several parts: a mask may be meant."""
+        if pieces > 1:
             self.told = True
             log.warning(
-                "%s: has one label, %d, in several parts: they are one object; as a segmentation each is one",
-                *(self.pixels.name, ids[0]),
+                "%s: has one label, %d, in %d parts: they are one object; as a segmentation each is one",
+                *(self.pixels.name, label, pieces),
             )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -299,8 +300,20 @@ def test_a_mask_in_place_of_a_label_image_is_warned_of_once(tmp_path, warned, bl
     numbered = store(tmp_path / "numbered.tif", CELLS, "yx")
     api.classify(Pipeline(), labels=[numbered, one, mask, movie], table=True, block=block, backend="cpu")
     api.classify(Pipeline(), segmentation=mask, table=True, block=block, backend="cpu")
-    told = "{}: has one label, {}, in several parts: they are one object; as a segmentation each is one"
+    told = "{}: has one label, {}, in 6 parts: they are one object; as a segmentation each is one"
     assert warned("has one label") == [told.format(mask, 255), told.format(movie, 1)]
+
+
+@pytest.mark.parametrize("block", [None, 10, 16])
+def test_one_bent_object_is_no_mask_and_two_far_ones_are(tmp_path, warned, block):
+    bent, far = np.zeros((2, 40, 40), np.uint8)
+    bent[5:35, 5:8] = bent[5:35, 30:33] = bent[32:35, 5:33] = 7
+    far[1:4, 1:4] = far[36:39, 36:39] = 7
+    for name, labels in (("bent", bent), ("far", far)):
+        path = store(tmp_path / f"{name}.tif", labels, "yx")
+        assert len(api.classify(Pipeline(), labels=path, table=True, block=block).table) == 1
+        assert len(warned("far.tif: has one label, 7, in 2 parts")) == (name == "far")
+    assert not warned("bent.tif")
 
 
 def test_what_no_object_has_is_told_once_in_training(tmp_path, scene, warned):
@@ -314,12 +327,99 @@ def test_what_no_object_has_is_told_once_in_training(tmp_path, scene, warned):
     assert "label is not used" in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.parametrize("unit", ["um", "micron", "μm", "micrometer", "px"])
+def test_a_model_takes_the_files_that_it_learned_from_whatever_its_unit_is_called(tmp_path, unit):
+    voxel = Voxel({"y": 0.5, "x": 0.5}, {"y": "micrometer", "x": "micrometer"})
+    labels = store(tmp_path / "l.tif", CELLS, "yx", voxel=voxel)
+    known = ObjectLabels.of(CELLS, {1: "a", 2: "b", 3: "a", 4: "b"}, names=["a", "b"])
+    how = {"spacing": 0.5, "unit": unit, "features": ["count", "radii"], "trees": 3, "folds": 0}
+    model = api.train_objects(labels=labels, object_labels=known, table=tmp_path / "t.csv", **how)
+    table = api.classify(model, labels=labels, table=True).table
+    assert f"Size ({'px' if unit == 'px' else 'µm'}²)" in table
+    pd.testing.assert_frame_equal(
+        table.filter(like="Size"), pd.read_csv(tmp_path / "t.csv").filter(like="Size")
+    )
+
+
+def test_training_may_take_another_pixel_size_than_the_file_says(tmp_path):
+    voxel = Voxel({"y": 0.5, "x": 0.5}, {"y": "micrometer", "x": "micrometer"})
+    labels = store(tmp_path / "l.tif", CELLS, "yx", voxel=voxel)
+    known = ObjectLabels.of(CELLS, {1: "a", 2: "b", 3: "a", 4: "b"}, names=["a", "b"])
+    how = {"spacing": 1, "features": ["count"], "trees": 3, "folds": 0, "table": tmp_path / "t.csv"}
+    api.train_objects(labels=labels, object_labels=known, **how)
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert (table["Size (µm²)"] == table["Size in pixels"]).all()
+
+
+@pytest.mark.parametrize("output", ["said.csv/m.gpuseg", "m" * 250 + ".gpuseg", "folder.gpuseg"])
+def test_a_model_that_cannot_be_written_is_told_before_anything_is_computed(
+    tmp_path, scene, said, uncomputed, monkeypatch, output
+):
+    said("id,class\n1,small\n2,large\n")
+    (tmp_path / "folder.gpuseg").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(PixelClassifier, "fit", lambda *a: pytest.fail("it was trained"))
+    told = r"is no folder|its name has 257 bytes|is a folder"
+    with pytest.raises(InputError, match=told):
+        api.train_objects(labels=scene / "a_labels.tif", object_labels="said.csv", output=output)
+    with pytest.raises(InputError, match=told):
+        api.train(scene / "a.tif", scene / "a_labels.tif", output=output)
+
+
+def test_labels_that_come_one_by_one_are_not_overwritten(scene, said):
+    file = said("id,class\n1,small\n2,large\n")
+    before = file.read_text()
+    for verb in (partial(api.classify, Pipeline()), api.train_objects):
+        with pytest.raises(InputError, match="would overwrite the input"):
+            verb(labels=scene / "a_labels.tif", object_labels=(p for p in [file]), table=file)
+    assert file.read_text() == before
+    how = {"features": iter(["count"]), "trees": 2, "folds": 0}
+    found = api.train_objects(labels=scene / "a_labels.tif", object_labels=file, **how)
+    assert found.objects.columns == ("Size in pixels",)
+
+
+def test_images_of_one_beginning_have_labels_of_their_own(tmp_path):
+    paths = [store(tmp_path / f"{name}.tif", CELLS, "yx") for name in ("cells", "cells.v2")]
+    files = [tmp_path / "1.csv", tmp_path / "2.csv"]
+    for file, name, value in zip(files, ("cells", "cells.v2"), ("a", "b"), strict=True):
+        file.write_text(f"image,id,class\n{name},1,{value}\n")
+    table = api.classify(Pipeline(), labels=paths, object_labels=files, table=True).table
+    assert len(table) == 12
+
+
+def test_labels_may_name_an_image_by_any_path_to_it(tmp_path, scene, monkeypatch, warned):
+    monkeypatch.chdir(scene)
+    for name in ("a_labels.tif", "./a_labels.tif", scene / "a_labels.tif", f"../{scene.name}/a_labels.tif"):
+        (tmp_path / "said.csv").write_text(f"image,id,class\n{name},1,small\n{name},2,large\n")
+        how = {"object_labels": tmp_path / "said.csv", "features": "count", "folds": 0}
+        model = api.train_objects(labels=["a_labels.tif", "b_labels.tif"], **how)
+        assert model.objects.provenance["training"]["labels"] == {"1": 1, "2": 1}
+    assert not warned()
+
+
+@pytest.mark.parametrize("margin", [1.5, "3", None, -1])
+def test_a_margin_of_pictures_is_a_whole_number(tmp_path, scene, uncomputed, margin):
+    how = {"table": tmp_path / "t.h5", "pictures": True, "picture_margin": margin}
+    with pytest.raises(InputError, match=r"picture_margin .*: a whole number from 0 is needed"):
+        api.classify(Pipeline(), labels=scene / "a_labels.tif", **how)
+
+
+def test_a_range_is_of_probabilities_alone(scene):
+    with pytest.raises(InputError, match=r"range .* is of probabilities, and objects come from labels"):
+        api.classify(Pipeline(), labels=scene / "a_labels.tif", range=(0, 100))
+
+
+def test_a_halo_is_checked_also_where_it_is_not_used(scene):
+    with pytest.raises(InputError, match="halo -1: a whole number from 0"):
+        api.classify(Pipeline(), labels=scene / "a_labels.tif", halo=-1)
+
+
 def test_files_of_labels_in_another_order_than_the_images_are_refused(tmp_path, scene):
     files = [tmp_path / f"{name}.csv" for name in "ba"]
     for file in files:
-        file.write_text(f"image,id,class\n{file.stem}_labels.h5,1,small\n{file.stem}_labels.h5,2,large\n")
+        file.write_text(f"image,id,class\n{file.stem}_labels.tif,1,small\n{file.stem}_labels.tif,2,large\n")
     labels = [scene / "a_labels.tif", scene / "b_labels.tif"]
-    with pytest.raises(FileError, match=r"b\.csv: has labels of b_labels\.h5, and is given for .*a_labels"):
+    with pytest.raises(FileError, match=r"b\.csv: has labels of b_labels\.tif, and is given for .*a_labels"):
         api.classify(Pipeline(), labels=labels, object_labels=files, table=True)
     table = api.classify(Pipeline(), labels=labels, object_labels=files[::-1], table=True).table
     assert len(table)

@@ -283,6 +283,29 @@ def test_a_gpu_that_is_full_at_any_moment_gives_the_same(maps, host_cuda, caplog
     assert "the CPU does the rest" in caplog.text or "block" not in how
 
 
+def test_touching_objects_that_a_gpu_has_no_room_for_are_parted_by_the_cpu(tmp_path, host_cuda, caplog):
+    proba = np.zeros((150, 150), np.float32)
+    proba[5:145, 5:70] = proba[5:145, 80:145] = proba[70:76, 70:80] = 0.9
+    path = store(tmp_path / "a.h5", proba, "yx")
+    how = {"split": 1.0, "sigma": 0}
+    expected = api.segment(path, output=f"{tmp_path}/cpu.npy", backend="cpu", **how)
+    host_cuda.total_bytes = 600_000
+    found = api.segment(path, output=f"{tmp_path}/gpu.npy", backend="cuda", **how)
+    np.testing.assert_array_equal(*(read(f[0].outputs[0])[0] for f in (found, expected)))
+    assert read(expected[0].outputs[0])[0].max() == 2
+    assert "touching objects fill a box" in caplog.text
+
+
+def test_labels_go_into_a_file_that_has_another_dataset(tmp_path, maps):
+    path = store(tmp_path / "there.h5/raw", blobs((9, 9)), "yx")
+    file = str(path).removesuffix("/raw")
+    (outcome,) = api.segment(maps[0], output=file, backend="cpu")
+    assert outcome.outputs == (file,)
+    with h5py.File(file) as there:
+        assert set(there) == {"raw", "exported_data"}
+        assert there["exported_data"][()].max() > 1
+
+
 @pytest.mark.parametrize("tile", [None, (1, 20, 20)])
 def test_a_cancelled_image_leaves_nothing(maps, tile):
     path, _ = maps
@@ -301,8 +324,8 @@ def test_a_cancelled_image_leaves_nothing(maps, tile):
         ({"format": "docx"}, "no format is called 'docx'"),
         ({"axis_order": "yyx"}, "axis order 'yyx'"),
         ({"cutout": {"t": (1, None)}}, "cutout t:1: leaves nothing of t 0 to 1"),
-        ({"block": (1, 0, 4)}, "block .1, 0, 4.: one number of pixels from 1, or one each"),
-        ({"block": -2}, "block -2: a whole number"),
+        ({"block": (1, 0, 4)}, "block 0: a whole number from 1 is needed"),
+        ({"block": -2}, "block -2: a whole number from 1"),
         ({"block": (1, 2.5, 4)}, "block 2.5: a whole number"),
         ({"range": ()}, "range ..: two numbers are needed"),
         ({"low": 0.5}, "low 0.5 changes nothing"),

@@ -325,7 +325,9 @@ def test_columns_that_cannot_be_are_refused(columns, error, message):
         ([[1, 2]], [1, 2], ShapeError, r"position has shape \(1, 2\)"),
         ([[-1, 2]], [1], LabelError, r"position \[0, -1, 2\]: pixels count from 0"),
         ([[1, 2]], ["long"], LabelError, "class 'long' is not known"),
-        ([[1, np.nan]], [1], LabelError, "a position is NaN or infinite"),
+        ([[1, np.nan]], [1], LabelError, "a position is NaN or larger than any image"),
+        ([[1, 1e30]], [1], LabelError, "a position is NaN or larger than any image"),
+        ([["1", "2"]], [1], LabelError, "position: <U1; numbers are needed"),
         ([[-0.6, 2]], [1], LabelError, r"position \[0, -1, 2\]"),
     ],
 )

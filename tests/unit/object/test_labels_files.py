@@ -197,6 +197,30 @@ def test_a_missing_file_is_named(tmp_path, suffix):
         read_labels(tmp_path / f"none{suffix}")
 
 
+@pytest.mark.parametrize("name", ["a" * 300 + ".csv", "file/a.csv", "file/a.json"])
+def test_a_file_that_cannot_be_is_named(tmp_path, name):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileError, match=rf"{name[-20:]}: "):
+        read_labels(tmp_path / name)
+
+
+def test_labels_cannot_be_written_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ResourceError, match=r"file/a\.csv: cannot be written"):
+        write_labels(ObjectLabels.of(CELLS, {7: 1}), tmp_path / "file" / "a.csv")
+
+
+@pytest.mark.parametrize("number", ["9" * 23 + ".5", "9" * 400 + ".5"])
+def test_places_beyond_all_images_are_refused(read, number):
+    with pytest.raises(FileError, match=r"line 2, column x: '9+"):
+        read(f"x,y,class\n{number},3,1\n", ".csv")
+
+
+def test_a_place_between_pixels_is_the_nearest_in_json_too(read):
+    labels = read(json_of([{"class": 1, "position": [1.6, 2.2]}]), ".json")
+    assert labels.position.tolist() == [[0, 2, 2]]
+
+
 def test_other_suffixes_are_refused(tmp_path):
     with pytest.raises(
         FileError, match=r"a.xml: no file of labels has the suffix '.xml'\n.*use .csv or .json"

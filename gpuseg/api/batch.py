@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import IOBase
+from os.path import realpath
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -13,6 +14,7 @@ import numpy as np
 
 from gpuseg.backends.base import Backend
 from gpuseg.errors import GpusegError, InputError
+from gpuseg.io import locate
 
 log = logging.getLogger(__name__)
 Paths = str | Path | Sequence[str | Path]
@@ -75,6 +77,22 @@ def named(paths: Paths) -> list[str]:
             raise InputError(f"{str(path)!r}: a name cannot hold the character NUL")
         found.append(str(path))
     return found
+
+
+def place(path: str) -> tuple[str, str]:
+    """What several names of a file have in common, and the path inside of it."""
+    file, inside = locate(path)
+    return realpath(file), inside
+
+
+def check_once(images: Sequence[str]) -> None:
+    """InputError where an image is given twice, also by two names."""
+    seen: dict[tuple[str, str], str] = {}
+    for name in images:
+        if (key := place(name)) in seen:
+            also = f", also as {seen[key]}" if seen[key] != name else ""
+            raise InputError(f"{name}: is named twice{also}", hint="name every image once")
+        seen[key] = name
 
 
 def each(

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
-from os.path import realpath
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gpuseg import export as exports
-from gpuseg.api.batch import Failures, OnError, Outcome, Paths, each, named
+from gpuseg.api.batch import Failures, OnError, Outcome, Paths, check_once, each, named, place
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import open_pipeline
 from gpuseg.api.objects import Asked, Files, Kind, Opened, check_alike, check_range, listed
@@ -21,7 +20,6 @@ from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
 from gpuseg.errors import InputError
 from gpuseg.export import RESULTS, ExportSettings, Sink, Target
-from gpuseg.io import locate
 from gpuseg.model import Pipeline
 from gpuseg.object.labels import ObjectLabels, beyond
 from gpuseg.objects.choice import Features
@@ -161,24 +159,8 @@ def together(given: Mapping[Kind, Paths | None], raw: Paths | None) -> list[File
             f"{len(raws)} raw images and {len(others)} files of {kind}",
             hint="give one for each, in the same order",
         )
-    repeated = len({None if r is None else _place(r) for r in raws}) < len(raws)
+    repeated = len({None if r is None else place(r) for r in raws}) < len(raws)
     return [Files(kind, r, o, repeated) for r, o in zip(raws, others, strict=True)]
-
-
-def _place(path: str) -> tuple[str, str]:
-    """What several names of a file have in common, and the path inside of it."""
-    file, inside = locate(path)
-    return realpath(file), inside
-
-
-def check_once(files: Sequence[Files]) -> None:
-    """InputError where an image is given twice, also by two names."""
-    seen: dict[tuple[str, str], str] = {}
-    for name in (f.name for f in files):
-        if (key := _place(name)) in seen:
-            also = f", also as {seen[key]}" if seen[key] != name else ""
-            raise InputError(f"{name}: is named twice{also}", hint="name every image once")
-        seen[key] = name
 
 
 @dataclass(slots=True)
@@ -311,7 +293,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
     how = _How(**options)
     if not files:
         raise InputError("no image is given")
-    check_once(files)
+    check_once([f.name for f in files])
     kind = files[0].kind
     check_range(kind, how.range)
     results = _results(how.export, pipeline, kind, how.tells)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from gpuseg import export as exports
-from gpuseg.api.batch import Failures, OnError, Paths, named
+from gpuseg.api.batch import Failures, OnError, Paths, check_once, named
 from gpuseg.api.pictures import check_pictures, check_stop
 from gpuseg.backends import get_backend
 from gpuseg.errors import Cancelled, InputError
@@ -126,8 +126,9 @@ def _together(
                 f"{len(first)} label files and {len(paths)} {what}",
                 hint="give one for each label file, in their order",
             )
-    if not first or len(set(first)) < len(first):
-        raise InputError("no label file" if not first else "a label file is named twice")
+    if not first:
+        raise InputError("no label file")
+    check_once(first)
     none = [None] * len(first)
     return [
         _Files(*paths, axes, raw_axes)

@@ -21,7 +21,7 @@ from gpuseg.model import Measured, Pipeline
 from gpuseg.objects.choice import NOT_LOCATION, Features, choose, identity
 from gpuseg.objects.columns import Plan
 from gpuseg.objects.maps import Range
-from gpuseg.objects.measure import METERS, in_unit, lengths, margin_of, unit_of
+from gpuseg.objects.measure import METERS, Lengths, in_unit, lengths, margin_of, unit_of
 from gpuseg.objects.pixels import Pixels, beneath, pair
 from gpuseg.run.labelling import Labeller, OfLabels, OfPixels, OfProbabilities, OfSegmentation
 from gpuseg.run.objects import IDENTITIES, PROBABILITIES, Run, fitting_tile
@@ -170,6 +170,8 @@ class Asked:
         spacing, unit = lengths(how.spacing, how.unit, opened.objects, opened.under)
         if self.spacing is None and self.scale is None:
             _check_size(opened, spacing, unit)
+        if model is not None:
+            spacing, unit = _as_learned(spacing, unit, model.measured.unit)
         if model is not None and unit != model.measured.unit:
             raise ModelMismatchError(
                 f"{opened.files.name}: lengths are in {unit or 'pixels'}, the classifier learned them in"
@@ -251,6 +253,12 @@ def check_range(kind: Kind, range: Range | None) -> None:
     """InputError for a range of probabilities where there are none."""
     if range is not None and kind != "probabilities":
         raise InputError(f"range {range}: is of probabilities, and objects come from {kind}")
+
+
+def _as_learned(spacing: Lengths, unit: str, learned: str) -> tuple[Lengths, str]:
+    """Lengths in the unit that the classifier learned them in, if they can be."""
+    z, y, x = (in_unit(s, unit, learned) for s in spacing)
+    return (spacing, unit) if z is None or y is None or x is None else ((z, y, x), learned)
 
 
 def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg import export as exports
-from gpuseg.api.batch import Paths, named
-from gpuseg.api.classify import PathLike, Progress, check_once, run_files, together
+from gpuseg.api.batch import Paths, check_once, named
+from gpuseg.api.classify import PathLike, Progress, run_files, together
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import MODEL, open_pipeline
 from gpuseg.api.objects import Asked, Files, Kind, Scale, check_alike, check_range, listed
@@ -157,7 +157,7 @@ def _files(
         )
     else:
         files = [Files("pixels", path) for path in named(raw)]
-    check_once(files)
+    check_once([f.name for f in files])
     if files[0].kind in ("pixels", "probabilities") and stages.segmentation is None:
         raise InputError(
             "nothing says how probabilities become objects",

@@ -420,29 +420,24 @@ def test_images_whose_tables_would_differ_are_refused_before_anything_is_compute
     assert len(computed) == 1
 
 
-def test_lengths_in_another_unit_are_refused_with_both(tmp_path):
+def test_lengths_in_another_unit_are_those_that_were_learned(tmp_path):
+    how = {"micrometer": 0.5, "millimeter": 0.0005, "nanometer": 500.0, "furlong": 0.5}
     files = {
-        unit: store(tmp_path / f"{unit}.tif", bars(), "yx", voxel=sized(0.5, unit))
-        for unit in ("micrometer", "millimeter", "nanometer")
+        unit: store(tmp_path / f"{unit}.h5", bars(), "yx", voxel=sized(size, unit))
+        for unit, size in how.items()
     }
     known = ObjectLabels.of(bars(), {1: "low", 2: "high", 3: "low", 4: "high"}, names=["low", "high"])
-    model = api.train_objects(
-        labels=files["micrometer"],
-        object_labels=known,
-        features=["count", "radii"],
-        spacing="file",
-        trees=5,
-        folds=0,
-    )
-    for unit, short in (("millimeter", "mm"), ("nanometer", "nm")):
-        message = rf"{unit}\.tif: lengths are in {short}, the classifier learned them in µm"
-        with pytest.raises(ModelMismatchError, match=message):
-            api.classify(model, labels=files[unit], table=True)
-        with pytest.raises(ModelMismatchError, match=message):  # also where nobody wants to see lengths
-            api.classify(model, labels=files[unit], output=f"{tmp_path}/o.npy")
-    assert api.classify(model, labels=files["micrometer"], table=True).table["Predicted Class"].tolist() == (
-        ["low", "high"] * 3
-    )
+    learned = {"features": ["count", "radii"], "spacing": "file", "trees": 5, "folds": 0}
+    model = api.train_objects(labels=files["micrometer"], object_labels=known, **learned)
+    message = r"furlong\.h5: lengths are in furlong, the classifier learned them in µm"
+    with pytest.raises(ModelMismatchError, match=message):
+        api.classify(model, labels=files["furlong"], table=True)
+    with pytest.raises(ModelMismatchError, match=message):  # also where nobody wants to see lengths
+        api.classify(model, labels=files["furlong"], output=f"{tmp_path}/o.npy")
+    same = [files[unit] for unit in ("micrometer", "millimeter", "nanometer")]
+    table = api.classify(model, labels=same, table=True).table
+    assert table["Predicted Class"].tolist() == ["low", "high"] * 9
+    assert table["Size (µm²)"].tolist() == pytest.approx([7.0, 12.25] * 9)
 
 
 def test_a_size_in_another_unit_is_the_same_size(tmp_path):

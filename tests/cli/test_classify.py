@@ -211,6 +211,14 @@ def test_words_of_ilastik_are_understood(gpuseg, trained, here):
         (("run", "all.gpuseg", "a.tif", "--halo=-1"), 2, "'-1': whole numbers of at least 0"),
         (("run", "all.gpuseg", "a.tif", "--spacing", "0"), 2, "'0': numbers above 0"),
         (("classify", "all.gpuseg", "--probabilities", "a.tif", "--range", "3"), 2, "2 numbers are needed"),
+        (
+            ("classify", "all.gpuseg", "--probabilities", "a.tif", "--range", "1,0"),
+            2,
+            "'1,0': what stands for 0",
+        ),
+        (("run", "all.gpuseg", "a.tif", "--spacing", "inf"), 2, "'inf': numbers are needed"),
+        (("run", "all.gpuseg", "a.tif", "--features", "mean,,count"), 2, "'mean,,count': a name is missing"),
+        ((*TRAIN, "--labels-image", "labels.tif", "-o", "o.gpuseg", "--use", ""), 2, "a name is missing"),
         (("run", "all.gpuseg", "a.tif", "--table-only"), 2, "name it with --table"),
         (
             ("run", "all.gpuseg", "a.tif", "--table-only", "--table", "t.csv", "-e", "probabilities"),

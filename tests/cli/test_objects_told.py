@@ -128,8 +128,7 @@ def test_warnings_reach_the_terminal(gpuseg, here):
     assert done.exit_code == 0, done.output
     assert done.stderr.splitlines() == [
         "Warning: object labels of images that are not given are not used: night.tif; the images are a.tif",
-        "Warning: mask.tif: has one label, 1, in 6 parts: they are one object; as a segmentation each"
-        " is one",
+        "Warning: mask.tif: has one label, 1, in 6 parts: they are one object; as a segmentation each is one",
     ]
 
 

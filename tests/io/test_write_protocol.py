@@ -339,6 +339,12 @@ def test_a_folder_that_is_none_is_named(tmp_path):
         save(tmp_path / "file" / "a.npy", picture())
 
 
+def test_a_link_to_nowhere_is_no_folder(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileError, match=r"link/a\.npy: .*link is no folder"):
+        save(tmp_path / "link" / "a.npy", picture())
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -348,6 +348,7 @@ def bad(**how):
         (bad(spacing=0), InputError, "spacing 0"),
         (bad(spacing="micro"), InputError, "spacing 'micro'"),
         (bad(spacing="file"), InputError, "does not say how large a pixel is along y, x"),
+        (bad(margin=(10**12, 5)), InputError, "two or three whole numbers of pixels"),
         (bad(spacing=Voxel({"y": 1, "x": 1}, {"y": "nm", "x": "mm"})), InputError, "measured in mm and nm"),
         (bad(block=0), InputError, "block 0"),
         (bad(block=8, kind="components"), InputError, "components cannot be numbered tile by tile"),

@@ -141,10 +141,12 @@ def _project(path: str | Path) -> dict[str, Any]:
         "path": str(path),
         "workflow": project.workflow,
         "ilastik": project.version,
-        "classes": _classes(project),
+        "classes": {str(c.value): c.name for c in project.classes},
+        "object classes": {str(c.value): c.name for c in project.object_classes},
         "images": lanes,
         "features": {} if project.selection is None else _features(project.selection),
         "trained": project.has_forest,
+        "objects trained": project.has_objects,
     }
 
 

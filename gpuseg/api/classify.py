@@ -82,7 +82,7 @@ def run(
 
     Parameters
     ----------
-    model : a `.gpuseg` pipeline, its path, or an ilastik project for the pixels; images : raw image files.
+    model : a `.gpuseg` pipeline, its path, or that of an ilastik project; images : raw image files.
     export : any of `gpuseg.export.RESULTS` but labels. By default "object predictions", without object
         classifier "object identities"; nothing where only a table or a report is asked for.
     table : True for the table in `Results.table`, or the .csv, .h5, .parquet or .h5ad to write: all images in

@@ -98,6 +98,12 @@ def open_model(model: str | Path | PixelModel) -> Source:
     return Source(pipeline.pixel, None, (str(path),))
 
 
+def _project(path: str | Path) -> Pipeline:
+    from gpuseg.ilp.read import open_project
+
+    return open_project(path).pipeline()
+
+
 def open_pipeline(
     model: Any, segmentation: Mapping[str, Any] | None = None
 ) -> tuple[Pipeline, tuple[str, ...]]:
@@ -109,7 +115,7 @@ def open_pipeline(
     if isinstance(model, str | Path):
         files = (str(model),)
         is_project = Path(model).suffix.lower() == PROJECT
-        model = open_model(model).model if is_project else Pipeline.load(model)
+        model = _project(model) if is_project else Pipeline.load(model)
     if isinstance(model, PixelModel):
         model = Pipeline(pixel=model)
     elif isinstance(model, ObjectModel):

@@ -103,7 +103,7 @@ def _blockwise(value: str) -> str:
     return value
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .gpuseg model.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .gpuseg model or an ilastik project (.ilp).")]
 Raw = Annotated[
     list[str] | None,
     typer.Option("--raw", "--raw_data", "--raw-data", metavar="FILE", help="Raw image; may be repeated."),

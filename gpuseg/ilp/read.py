@@ -15,19 +15,22 @@ from gpuseg.forests.vigra_rf import from_vigra
 from gpuseg.ilp.classifier import FORESTS, match_features, read_forests, read_selection
 from gpuseg.ilp.labels import Scribbles, read_labels
 from gpuseg.ilp.lanes import RAW, Lane, Source, find, is_flat, read_lanes
+from gpuseg.ilp.objects import GROUP as OBJECTS
+from gpuseg.ilp.objects import has_objects, read_objects, read_thresholds
 from gpuseg.ilp.parts import Part, naming, opened
 from gpuseg.io import open_image
-from gpuseg.model import PixelModel
+from gpuseg.model import ObjectModel, Pipeline, PixelModel
 
 PIXEL = "Pixel Classification"
 COMBINED = (
     "Object Classification (from pixel classification)",
     "Pixel Classification + Object Classification",
 )
+FROM_PREDICTIONS = "Object Classification (from prediction image)"
 WORKFLOWS = (
     PIXEL,
     *COMBINED,
-    "Object Classification (from prediction image)",
+    FROM_PREDICTIONS,
     "Object Classification (from binary image)",
     "Object Classification (from label image)",
 )
@@ -45,6 +48,7 @@ OTHER_WORKFLOWS = {
     "Structured Learning Tracking": "follows objects through time",
 }
 _PIXEL_GROUP = "PixelClassification"
+_LABEL = "in ilastik: label objects, press Live Update, save; or use gpuseg train-objects"
 _TRAIN = "in ilastik: choose features, paint, press Live Update, save; or use gpuseg train"
 
 
@@ -59,6 +63,8 @@ class Project:
     selection: Selection | None  # None where no feature is ticked
     classes: tuple[LabelClass, ...]
     has_forest: bool  # whether a pixel classifier is stored
+    has_objects: bool = False  # whether an object classifier is
+    object_classes: tuple[LabelClass, ...] = ()
 
     def pixel_model(self) -> PixelModel:
         """The trained pixel classifier, predicting what ilastik predicts with it.
@@ -82,8 +88,31 @@ class Project:
                 channels=channels,
                 ndim=1 + depth,
                 axes=raw.stated_axes,
-                provenance={"project": self.path.name, "workflow": self.workflow, "ilastik": self.version},
+                provenance=self._told,
             )
+
+    def pipeline(self) -> Pipeline:
+        """All that was trained: pixel classifier, thresholds, object classifier, as far as they are there.
+
+        ModelError where nothing was, or an entry is damaged.
+        """
+        pixel = self.pixel_model() if self.workflow in (PIXEL, *COMBINED) else None
+        with opened(self.path) as root:
+            if pixel is None and not self.has_objects:
+                raise ModelError("cannot classify, the project lacks a trained forest", hint=_LABEL)
+            objects = self._objects(root) if self.has_objects else None
+            thresholds = read_thresholds(root) if self.workflow in (*COMBINED, FROM_PREDICTIONS) else None
+        return Pipeline(pixel, thresholds, objects, self._told)
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        return {"project": self.path.name, "workflow": self.workflow, "ilastik": self.version}
+
+    def _objects(self, root: Part) -> ObjectModel:
+        raw = self._source(0, RAW)
+        known, ndim = raw.sizes(), 2 if is_flat(raw) else 3
+        channels = None if known is None else known["c"]
+        return read_objects(root, self.object_classes, ndim, channels, self._told)
 
     def labels(self, lane: int = 0) -> Scribbles:
         """Scribbles of a lane, perhaps none."""
@@ -183,8 +212,10 @@ def open_project(path: Path | str) -> Project:
             version=root.text("ilastikVersion") if "ilastikVersion" in root else "",
             lanes=lanes,
             selection=read_selection(root, flat=all(is_flat(source) for source in raw)),
-            classes=_classes(root),
+            classes=_classes(root, _PIXEL_GROUP),
             has_forest=f"{_PIXEL_GROUP}/{FORESTS}" in root,
+            has_objects=has_objects(root),
+            object_classes=_classes(root, OBJECTS),
         )
 
 
@@ -193,10 +224,10 @@ def _painted(root: Part) -> bool:
     return name in root and any(lane.names() for lane in root.part(name).parts("labels"))
 
 
-def _classes(root: Part) -> tuple[LabelClass, ...]:
-    if f"{_PIXEL_GROUP}/LabelNames" not in root:
+def _classes(root: Part, group: str) -> tuple[LabelClass, ...]:
+    if f"{group}/LabelNames" not in root:
         return ()
-    pixel = root.part(_PIXEL_GROUP)
+    pixel = root.part(group)
     names = pixel.texts("LabelNames")
     colors = np.array([class_color(v) for v in range(1, len(names) + 1)]).reshape(-1, 3)
     if "LabelColors" in pixel and not pixel.empty("LabelColors"):

@@ -97,6 +97,30 @@ def write_project(path: Path, *, axes: str = "yxc", shape: tuple[int, ...] = (20
     return path
 
 
+@pytest.fixture
+def objects(project: Path) -> Path:
+    """The same with objects: sizes above 99.5 pixels are the class "large"; and thresholds by hysteresis."""
+    with h5py.File(project, "r+") as f:
+        del f["workflowName"]
+        f["workflowName"] = b"Pixel Classification + Object Classification"
+        part = f.create_group("ObjectClassification")
+        part["LabelNames"], part["LabelColors"] = [b"small", b"large"], [[1, 2, 3], [4, 5, 6]]
+        for name in ("Count", "Mean in neighborhood", "RegionRadii"):
+            ticked = part.create_group(f"SelectedFeatures/Standard Object Features/{name}")
+            ticked["displaytext"] = b"in words"
+            if "neighborhood" in name:
+                ticked["margin"] = np.int32([7, 5, 1])
+        _write_forests(part.create_group("ClassifierForests"))
+        del part["ClassifierForests/feature_names"]
+        thresholds = f.create_group("ThresholdTwoLevels")
+        numbers = {"CurOperator": 1, "MinSize": 3, "MaxSize": 900, "Channel": 1, "CoreChannel": 0}
+        numbers |= {"LowThreshold": 0.4, "HighThreshold": 0.7, "Beta": 0.2}
+        numbers |= {"SmootherSigma/x": 0.5, "SmootherSigma/y": 0.6, "SmootherSigma/z": 0.7}
+        for name, value in numbers.items():
+            thresholds[name] = value
+    return project
+
+
 def _write_features(part: Any) -> None:
     ticked = np.zeros((6, 3), bool)
     ticked[0, [0, 2]] = ticked[5, 2] = True

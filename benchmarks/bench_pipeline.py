@@ -17,7 +17,7 @@ from benchmarks.measure import Case, Lineup, Size, clock
 from gpuseg import api
 
 SHARE = 4  # the side of the image, as a part of that of `cells`
-STROKES = 0.003  # of the pixels are painted
+PAINTED = 3146  # pixels
 LABELLED = 60  # objects
 FEATURES = ("count", "mean", "variance", "minimum", "maximum", "eccentricity", "solidity", "perimeter")
 PROPERTIES = (
@@ -51,12 +51,14 @@ def measure(size: Size) -> Iterator[Case]:
 class Task:
     """The same in one pass, verb by verb, and with other libraries."""
 
-    def __init__(self, raw: NDArray[np.uint8], labels: NDArray[np.int32], folder: Path, trees: int) -> None:
-        self._raw, self._folder, self._trees = raw, folder, trees
+    def __init__(
+        self, raw: NDArray[np.uint8], labels: NDArray[np.int32], folder: Path, trees: int, suffix: str = ".h5"
+    ) -> None:
+        self._raw, self._folder, self._trees, self._suffix = raw, folder, trees, suffix
         self._image = folder / "raw.npy"
         np.save(self._image, raw)
         rng = np.random.default_rng(0)
-        self._strokes = np.where(labels > 0, 2, 1) * (rng.random(raw.shape) < STROKES)
+        self._strokes = np.where(labels > 0, 2, 1) * (rng.random(raw.shape) < PAINTED / raw.size)
         pixel = gpuseg.PixelClassifier(axes="yx", n_estimators=trees).fit(raw, self._strokes)
         table = self._table(gpuseg.segment(pixel.predict_proba(raw), axes="yxc", **SEGMENT))
         self.count = len(table)
@@ -73,44 +75,47 @@ class Task:
         kinds[LABELLED:] = 0
         return kinds
 
-    def one_pass(self) -> None:
+    def one_pass(self, backend: str = "cpu", name: str = "one") -> None:
         api.run(
             self._pipeline,
             self._image,
             axes="yx",
             export="object predictions",
-            output=str(self._folder / "one.h5"),
-            table=self._folder / "one.csv",
-            backend="cpu",
+            output=self._path(name),
+            table=self._folder / f"{name}.csv",
+            backend=backend,
         )
 
-    def four_verbs(self) -> None:
-        proba, labels = self._folder / "p.h5", self._folder / "l.h5"
-        api.predict(self._pipeline.pixel, self._image, axes="yx", output=str(proba), backend="cpu")
-        api.segment(proba, output=str(labels), backend="cpu", **SEGMENT)
+    def four_verbs(self, backend: str = "cpu") -> None:
+        proba, labels = self._path("p"), self._path("l")
+        api.predict(self._pipeline.pixel, self._image, axes="yx", output=proba, backend=backend)
+        api.segment(proba, axes="yxc", output=labels, backend=backend, **SEGMENT)
         api.classify(
             gpuseg.Pipeline(objects=self._pipeline.objects),
             raw=self._image,
             raw_axes="yx",
             labels=labels,
             export="object predictions",
-            output=str(self._folder / "four.h5"),
+            output=self._path("four"),
             table=self._folder / "four.csv",
-            backend="cpu",
+            backend=backend,
         )
 
     def told(self) -> str:
         return f"{self.count:,} objects"
 
-    def same(self) -> str:
+    def same(self, name: str = "four", as_: str = "one") -> str:
         """Both ways classify every pixel alike."""
-        one, four = (self._read(name) for name in ("one.h5", "four.h5"))
-        if not np.array_equal(one, four):
-            raise AssertionError(f"{np.count_nonzero(one != four)} pixels differ")
+        one, two = (self._read(n) for n in (name, as_))
+        if not np.array_equal(one, two):
+            raise AssertionError(f"{np.count_nonzero(one != two)} pixels differ")
         return "the same classes"
 
+    def _path(self, name: str) -> str:
+        return str(self._folder / f"{name}{self._suffix}")
+
     def _read(self, name: str) -> NDArray[Any]:
-        with gpuseg.open_image(self._folder / name) as image:
+        with gpuseg.open_image(self._path(name)) as image:
             return image.read()
 
     def peers(self) -> Any:

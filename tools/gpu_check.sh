@@ -62,8 +62,9 @@ esac
 
 step environment environment.log 30 bash -c environment
 step tests tests.log 150 "$PYTHON" -m pytest -m "gpu and not soak" -W default -q -p no:cacheprovider \
-  -o junit_family=xunit1 --junitxml "$OUT/junit.xml" tests/gpu tests/backends tests/kernels
-step benchmarks benchmarks.log 230 "$PYTHON" -m benchmarks.gpu --out "$OUT" "$@"
+  -o junit_family=xunit1 --junitxml "$OUT/junit.xml" \
+  tests/gpu tests/backends tests/kernels tests/regression/test_platforms.py
+step benchmarks benchmarks.log 240 "$PYTHON" -m benchmarks.gpu --out "$OUT" "$@"
 for tool in memcheck racecheck synccheck initcheck; do
   step $tool sanitizer.log 40 "$SANITIZER" --tool $tool --error-exitcode 9 --print-limit 20 \
     "$PYTHON" tests/gpu/every_kernel.py

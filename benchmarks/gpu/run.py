@@ -16,6 +16,7 @@ from benchmarks.gpu import (
     flood,
     kernels,
     peers,
+    pipeline,
     regions,
     rings,
     stroke,
@@ -42,6 +43,7 @@ SECTIONS: dict[str, Section] = {
     "rings": rings.measure,
     "deep": tasks.deep,
     "files": files.measure,
+    "pipeline": pipeline.measure,
     "peers": peers.measure,
 }
 

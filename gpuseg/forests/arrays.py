@@ -114,7 +114,7 @@ class Forest:
         """Decisions on the longest way from a root to a leaf; counting stops beyond MAX_DEPTH."""
         level, depth = self.roots, 0
         while depth <= MAX_DEPTH:
-            level = self.left[level[self.feature[level] >= 0]]
+            level = self.left.take(level.compress(self.feature.take(level) >= 0))
             if not level.size:
                 break
             level = np.concatenate([level, level + 1])
@@ -158,9 +158,9 @@ class Forest:
             raise ModelError(
                 f"forest: a node's threshold is {self.threshold[~np.isfinite(self.threshold)][0]}"
             )
-        inner = self.feature >= 0
-        first, rows = self.left[inner], self.left[~inner]
-        if (first <= np.flatnonzero(inner)).any() or (first >= n - 1).any():
+        inner = np.flatnonzero(self.feature >= 0)
+        first, rows = self.left.take(inner), self.left.take(np.flatnonzero(self.feature < 0))
+        if (first <= inner).any() or (first >= n - 1).any():
             raise ModelError(f"forest: a child stands before its parent or beyond the last of {n} nodes")
         if rows.size and (rows.min() < 0 or rows.max() >= len(self.leaves)):
             raise ModelError(f"forest: a leaf points outside the table of {len(self.leaves)} rows")
@@ -209,9 +209,10 @@ def _check_ways(ways: NDArray[np.intp]) -> None:
 def shared_rows(proba: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Distinct rows of a leaf table, certain ones first (row k: class k for sure), and each one's row."""
     # Almost all leaves of a fully grown forest are certain; sorting those too would cost 20 times as much.
-    classes = proba.shape[1]
-    mixed = (proba.max(axis=1) != 1) | (np.count_nonzero(proba, axis=1) != 1)
-    row = proba.argmax(axis=1)
+    columns = np.ascontiguousarray(proba.T)  # along rows NumPy counts many times as fast as along classes
+    classes, some = len(columns), columns != 0
+    mixed = (columns.max(axis=0) != 1) | (some.sum(axis=0) != 1)
+    row = np.arange(classes) @ some  # of a single class its number
     if not mixed.any():
         return np.eye(classes, dtype=np.float32), row
     others, where = np.unique(proba[mixed], axis=0, return_inverse=True)

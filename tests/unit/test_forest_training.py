@@ -137,6 +137,14 @@ def test_canonical_order_depends_on_content_alone() -> None:
     assert_array_equal(rows[back][canonical_order(rows[back], labels[back])], rows[order])
 
 
+@pytest.mark.parametrize("digits", [6, 1, 0])
+def test_canonical_order_is_that_of_bytes_whatever_is_alike(digits: int) -> None:
+    rows, labels = data(300, 3)
+    rows = rows.round(digits)
+    texts = [int(k).to_bytes(4, "big") + row.tobytes() for k, row in zip(labels, rows, strict=True)]
+    assert canonical_order(rows, labels).tolist() == sorted(range(300), key=texts.__getitem__)
+
+
 def test_confusion_counts_labels_by_rows() -> None:
     proba = np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0, 0]])
     found = confusion_matrix(np.array([7, 7, 9, 9]), proba, np.array([7, 9]))

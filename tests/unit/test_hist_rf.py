@@ -90,9 +90,11 @@ def test_edges_lie_where_scikit_learn_puts_thresholds() -> None:
     )
 
 
-def test_forest_answers_values_as_its_trees_answered_codes() -> None:
-    """Out of bag: walked by codes while training, here by values."""
-    rows, labels = data(300)
+@pytest.mark.parametrize("digits", [6, 0])
+def test_forest_answers_values_as_its_trees_answered_codes(digits: int) -> None:
+    """Out of bag: walked by codes while training, here by values; with few digits leaves hold two classes."""
+    rows, labels = data(300, 2)
+    rows = rows.round(digits)
     trained = train(rows, labels, trees=6, seed=4)
     order = canonical_order(rows, labels)
     total, asked = np.zeros((300, 3)), np.zeros(300)
@@ -104,6 +106,7 @@ def test_forest_answers_values_as_its_trees_answered_codes() -> None:
         asked[fresh] += 1
     assert_allclose(trained.oob_proba, total / np.maximum(asked, 1)[:, None], atol=1e-6)
     assert asked.max() > 1
+    assert (len(trained.forest.leaves) > 3) == (digits == 0)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 8])
@@ -145,6 +148,21 @@ def test_out_of_bag_answers_add_to_one_whatever_is_looked_up_at_once(monkeypatch
     assert_allclose(whole.oob_proba.sum(axis=1), 1, atol=1e-6)
     monkeypatch.setattr(hist_rf, "TOGETHER", 50 * 7)
     assert_array_equal(train(rows, labels, trees=50).oob_proba, whole.oob_proba)
+
+
+@pytest.mark.parametrize("trees", [1, 3, 300])
+def test_out_of_bag_votes_of_many_classes_are_counted(trees: int) -> None:
+    """7, 9 or more of their counts share an integer: each is the number of trees that said so."""
+    rows, labels = data(400, 4, 40)
+    trained = train(rows, labels, trees=trees)
+    total, asked = np.zeros((400, len(trained.classes))), np.zeros(400)
+    order = canonical_order(rows, labels)
+    for t, root in enumerate(trained.forest.roots):
+        key = _reference_grow.draw(_reference_grow.mix(0), t)
+        fresh = order[_reference_grow.drawn(key, 400) == 0]
+        total[fresh] += trained.forest.leaves[trained.forest.descend(rows, fresh, np.full(len(fresh), root))]
+        asked[fresh] += 1
+    assert_array_equal(trained.oob_proba, (total / np.maximum(asked, 1)[:, None]).astype(np.float32))
 
 
 def test_identical_rows_of_two_classes_give_a_mixed_leaf() -> None:

@@ -6,7 +6,6 @@ subtracted and their spread is 1 is split into waves: how much of it varies how 
 Unlike ilastik, the image is cut to the object's box just as the mask is, and pixels below 0 do not end rays.
 """
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -20,6 +19,7 @@ from gpuseg.objects.table import object_feature
 DEGREE = 251  # of the waves on a sphere, int(80 pi); on a circle there are as many rays
 NUMBERS = 20  # that a spectrum is condensed to
 BATCH = {2: 4096, 3: 16}  # objects at a time: their rays take 2 kB each on a circle, 1 MB on a sphere
+PIECE = {2: 256, 3: 16}  # of a batch that a thread takes: products of matrices on a sphere have threads
 FAMILY = "Spherical Texture"
 
 
@@ -111,24 +111,42 @@ def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def _channel(o: Objects, values: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
+def _numbers(around: NDArray[np.float64], ndim: int) -> NDArray[np.float64]:
+    """Spectra and directions of objects from means along their rays."""
+    around = _standard(around)
+    peak = around.argmax(1)
+    if ndim == 2:
+        direction = (peak / around.shape[1])[:, None]
+        power = circular_power(around)
+    else:
+        size = DEGREE + 1, 2 * DEGREE + 1
+        direction = np.stack(np.unravel_index(peak, size), -1) / size
+        power = spherical_power(around.reshape(-1, *size))
+    return np.concatenate([condensed(power), direction * (2 * np.pi)], 1)
+
+
+def _channel(o: Objects, values: NDArray[np.float32], out: NDArray[np.float64]) -> None:
     """Spectra and directions of one channel, some objects at a time."""
     from gpuseg.backends._numba.rays import projections
 
     cells, starts = _rays(o.ndim)
-    batch = BATCH[o.ndim]
-    for first in range(0, o.count, batch):
-        which = np.arange(first, min(first + batch, o.count))
-        around = _standard(projections(o.host_labels, values, o.sums("box"), which, cells, starts))
-        peak = around.argmax(1)
-        if o.ndim == 2:
-            direction = (peak / around.shape[1])[:, None]
-            power = circular_power(around)
-        else:
-            size = DEGREE + 1, 2 * DEGREE + 1
-            direction = np.stack(np.unravel_index(peak, size), -1) / size
-            power = spherical_power(around.reshape(-1, *size))
-        yield np.concatenate([condensed(power), direction * (2 * np.pi)], 1)
+    for first in range(0, o.count, BATCH[o.ndim]):
+        which = np.arange(first, min(first + BATCH[o.ndim], o.count))
+        around = projections(o.host_labels, values, o.sums("box"), which, cells, starts)
+        _condense(around, o.ndim, out[first : first + len(around)])
+
+
+def _condense(around: NDArray[np.float64], ndim: int, out: NDArray[np.float64]) -> None:
+    """`_numbers` of all objects, by all cores."""
+    from gpuseg.backends._numba.threads import spread
+
+    piece = PIECE[ndim]
+
+    def work(i: int, _: Any) -> None:
+        part = slice(i * piece, (i + 1) * piece)
+        out[part] = _numbers(around[part], ndim)
+
+    spread(-(-len(around) // piece), work, lambda: None)
 
 
 def textures(o: Objects) -> NDArray[np.float64]:
@@ -136,7 +154,7 @@ def textures(o: Objects) -> NDArray[np.float64]:
     if "textures" not in o.cache:
         found = np.empty((o.count, o.channels, NUMBERS + o.ndim - 1))
         for c, values in enumerate(o.host_raw if o.host_raw is not None and o.count else ()):
-            found[:, c] = np.concatenate(list(_channel(o, values)))
+            _channel(o, values, found[:, c])
         o.cache["textures"] = found
     result: NDArray[np.float64] = o.cache["textures"]
     return result

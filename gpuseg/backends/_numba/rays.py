@@ -1,7 +1,5 @@
 """Objects seen from their middle: the mean along rays, after the box is stretched to a cube (SPEC 5.7)."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -11,6 +9,7 @@ from gpuseg.backends._numba.threads import spread
 
 SIDE = 80  # of the square or cube
 STEP = 0.003  # along a ray, at most a little more; a cell between two steps is not seen
+BATCH = 32  # objects of a flat image that a thread takes at a time
 
 
 @inline
@@ -89,38 +88,59 @@ def _position(i, n):
 
 
 @apart
-def _stretch(values, mask, out):
-    """Interpolate linearly to SIDE cells along each axis; NaN where the nearest pixel is not in `mask`.
+def _samples(box, before, share, nearest):
+    """Where SIDE samples along each axis lie: the pixel before, how far past that, the nearest pixel."""
+    for axis in range(3):
+        for i in range(SIDE):
+            p = _position(i, box[axis, 1] - box[axis, 0] + 1)
+            before[axis, i], share[axis, i], nearest[axis, i] = int(p), p - int(p), int(p + 0.5)
 
-    out: (1 or SIDE, SIDE, SIDE), one slice for images of one slice.
+
+@apart
+def _widen(values, z, before, share, out):
+    """Interpolate each row of a slice linearly to SIDE cells."""
+    _, height, width = values.shape
+    for y in range(height):
+        for k in range(SIDE):
+            x, w = before[2, k], share[2, k]
+            out[z % 2, y, k] = (1 - w) * values[z, y, x] + w * values[z, y, min(x + 1, width - 1)]
+
+
+@apart
+def _stretch(values, labels, label, box, out):
+    """Interpolate linearly to SIDE cells along each axis; NaN where the nearest pixel is not the object's.
+
+    values: of its box. out: (1 or SIDE, SIDE, SIDE), one slice for images of one slice.
     """
-    depth, height, width = values.shape
+    depth, height, _ = values.shape
+    before, share = np.empty((3, SIDE), np.int64), np.empty((3, SIDE))
+    nearest, wide = np.empty((3, SIDE), np.int64), np.empty((2, height, SIDE))
+    _samples(box, before, share, nearest)
+    even = odd = -1  # slices that are in `wide`: two are needed at a time, and often again
     for i in range(len(out)):
-        z = _position(i, depth) if len(out) > 1 else 0.0
-        z0 = int(z)
-        z1, wz = min(z0 + 1, depth - 1), z - z0
+        z0, wz = before[0, i], share[0, i]
+        z1 = min(z0 + 1, depth - 1)
+        for z in range(z0, z1 + 1):
+            if z != (odd if z % 2 else even):
+                _widen(values, z, before, share, wide)
+            even, odd = (even, z) if z % 2 else (z, odd)
+        front, back = wide[z0 % 2], wide[z1 % 2]
         for j in range(SIDE):
-            y = _position(j, height)
-            y0 = int(y)
-            y1, wy = min(y0 + 1, height - 1), y - y0
+            y0, wy = before[1, j], share[1, j]
+            y1 = min(y0 + 1, height - 1)
             for k in range(SIDE):
-                x = _position(k, width)
-                x0 = int(x)
-                x1, wx = min(x0 + 1, width - 1), x - x0
-                if not mask[int(z + 0.5), int(y + 0.5), int(x + 0.5)]:
+                near = (1 - wy) * front[y0, k] + wy * front[y1, k]
+                far = (1 - wy) * back[y0, k] + wy * back[y1, k]
+                out[i, j, k] = (1 - wz) * near + wz * far
+            z, y = box[0, 0] + nearest[0, i], box[1, 0] + nearest[1, j]
+            for k in range(SIDE):
+                if labels[z, y, box[2, 0] + nearest[2, k]] != label:
                     out[i, j, k] = np.nan
-                    continue
-                a = (1 - wx) * values[z0, y0, x0] + wx * values[z0, y0, x1]
-                b = (1 - wx) * values[z0, y1, x0] + wx * values[z0, y1, x1]
-                c = (1 - wx) * values[z1, y0, x0] + wx * values[z1, y0, x1]
-                d = (1 - wx) * values[z1, y1, x0] + wx * values[z1, y1, x1]
-                out[i, j, k] = (1 - wz) * ((1 - wy) * a + wy * b) + wz * ((1 - wy) * c + wy * d)
 
 
-@kernel
-def _project(values, mask, cells, starts, cube, out):
-    _stretch(values, mask, cube)
-    flat = cube.reshape(-1)
+@apart
+def _average(flat, cells, starts, out):
+    """Mean along each ray, to where it first leaves the object."""
     for i in range(out.size):
         middle = flat[cells[starts[i]]]
         total = -1.0 if np.isnan(middle) else np.float64(middle)  # -1 where the middle is not the object's
@@ -132,6 +152,27 @@ def _project(values, mask, cells, starts, cube, out):
             total += value
             n += 1
         out[i] = total / n
+
+
+@apart
+def _cut(values, box):
+    """The box of an object."""
+    low = box[:, 0]
+    out = np.empty((box[0, 1] - low[0] + 1, box[1, 1] - low[1] + 1, box[2, 1] - low[2] + 1))
+    for z in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            for x in range(out.shape[2]):
+                out[z, y, x] = values[low[0] + z, low[1] + y, low[2] + x]
+    return out
+
+
+@kernel
+def _project(labels, values, smoothed, boxes, which, rows, cells, starts, cube, out):
+    for row in rows:
+        box = boxes[which[row]]
+        part = smoothed if smoothed.size else _cut(values, box)
+        _stretch(part, labels, which[row] + 1, box, cube)
+        _average(cube.reshape(-1), cells, starts, out[row])
 
 
 def projections(
@@ -149,18 +190,29 @@ def projections(
     """
     out = np.empty((len(which), len(starts) - 1))
     shape = (1 if labels.shape[0] == 1 else SIDE, SIDE, SIDE)
+    labels, values = np.ascontiguousarray(labels), np.ascontiguousarray(values)  # compiled for no other
+    boxes = np.ascontiguousarray(boxes, np.int64)
+    batch = BATCH if shape[0] == 1 else 1
+    sizes = boxes[which, :, 1] - boxes[which, :, 0] + 1
+    shrunk = (sizes > SIDE).any(1)
+    large, small = np.flatnonzero(shrunk), np.flatnonzero(~shrunk)
+    none = np.empty((0, 0, 0))
 
     def work(i: int, cube: NDArray[np.float64]) -> None:
-        region = tuple(slice(low, high + 1) for low, high in boxes[which[i]].tolist())
-        mask = labels[region] == which[i] + 1
-        _project(_blurred(values[region]), mask, cells, starts, cube, out[i])
+        smoothed, rows = none, small[(i - len(large)) * batch :][:batch]
+        if i < len(large):
+            rows = large[i : i + 1]
+            box = boxes[which[rows[0]]].tolist()
+            smoothed = _smoothed(values[tuple(slice(low, high + 1) for low, high in box)])
+        _project(labels, values, smoothed, boxes, which, rows, cells, starts, cube, out)
 
-    spread(len(which), work, lambda: np.empty(shape))
+    spread(len(large) - (-len(small) // batch), work, lambda: np.empty(shape))
     return out
 
 
-def _blurred(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def _smoothed(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """As float64, smoothed along axes that will shrink: by half of what a cell is larger than a pixel."""
     sigmas = [max(0.0, (n / SIDE - 1) / 2) for n in values.shape]
-    found: NDArray[Any] = np.ascontiguousarray(values, np.float64)
-    return ndimage.gaussian_filter(found, sigmas, mode="mirror") if any(sigmas) else found
+    found = np.ascontiguousarray(values, np.float64)
+    smoothed: NDArray[np.float64] = ndimage.gaussian_filter(found, sigmas, mode="mirror")
+    return smoothed

@@ -1,11 +1,14 @@
 """Spherical Texture: the numbers of ilastik's library, waves of known power, what must not change them."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
 
+from gpuseg.backends._numba.rays import SIDE, projections
 from gpuseg.backends.cpu import CpuBackend
 from gpuseg.objects import texture
 from gpuseg.objects.context import Objects
@@ -119,3 +122,62 @@ def test_the_brightest_direction_is_found():
     for angle in (0.5, 2.0, 4.0):
         image = np.cos(np.arctan2(y, x) - angle)
         assert_allclose(texture.circular_direction(objects(labels, image))[0, 0], angle, atol=0.06)
+
+
+def projected(labels, values, label, box, cells, starts):
+    """Means along the rays of one object, step by step as SPEC 5.7 has them, rounded at the same places."""
+    region = tuple(slice(low, high + 1) for low, high in box)
+    mask, cut = labels[region] == label, values[region].astype(float)
+    sigmas = [max(0.0, (n / SIDE - 1) / 2) for n in cut.shape]
+    cut = ndimage.gaussian_filter(cut, sigmas, mode="mirror") if any(sigmas) else cut
+    samples = [np.zeros(1)] if labels.shape[0] == 1 else []
+    for n in cut.shape[len(samples) :]:
+        at = np.abs((np.arange(SIDE) + 0.5) * n / SIDE - 0.5)
+        samples.append(np.maximum(0.0, np.minimum(at, 2 * (n - 1) - at)))
+    mask = mask[np.ix_(*((at + 0.5).astype(int) for at in samples))]
+    for axis in (2, 1, 0):
+        at = samples[axis]
+        before = at.astype(int)
+        share = (at - before).reshape([-1 if k == axis else 1 for k in range(3)])
+        after = np.minimum(before + 1, cut.shape[axis] - 1)
+        cut = (1 - share) * cut.take(before, axis) + share * cut.take(after, axis)
+    flat, means = np.where(mask, cut, np.nan).ravel(), []
+    for first, last in pairwise(starts):
+        ray = flat[cells[first:last]]
+        inside = np.logical_and.accumulate(np.append(True, ~np.isnan(ray[1:])))
+        ray = ray[inside]
+        total = np.add.accumulate(np.append(-1.0 if np.isnan(ray[0]) else ray[0], ray[1:]))[-1]
+        means.append(total / len(ray))
+    return means
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 60, 70), (1, 1, 30), (1, 200, 170), (1, 500, 3), (9, 20, 30), (2, 90, 4), (100, 5, 5)]
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rays_are_those_of_the_formula_bit_for_bit(shape, order):
+    rng = np.random.default_rng(sum(shape))
+    smooth = ndimage.gaussian_filter(rng.random(shape), [0, 2, 2] if shape[0] < 50 else 2, mode="wrap")
+    labels, count = ndimage.label(smooth > np.quantile(smooth, 0.4))
+    scattered = rng.random(shape) < 0.02
+    labels = np.asarray(np.where(scattered, count + 1, labels), np.int32, order=order)
+    values = np.asarray(rng.normal(100, 50, shape), np.float32, order=order)
+    found = ndimage.find_objects(labels)
+    boxes = np.array([[(s.start, s.stop - 1) for s in box] for box in found])
+    cells, starts = texture._rays(2 if shape[0] == 1 else 3)
+    if shape[0] > 1:  # a few of many
+        cells, starts = cells[: starts[300]], starts[:301]
+    which = rng.permutation(len(boxes))[:40]
+    expected = [projected(labels, values, i + 1, boxes[i], cells, starts) for i in which]
+    assert_array_equal(projections(labels, values, boxes, which, cells, starts), expected)
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_how_many_objects_are_taken_at_a_time_changes_nothing(monkeypatch, pieces):
+    rng = np.random.default_rng(2)
+    labels = np.kron(np.arange(1, 37).reshape(6, 6), np.ones((8, 9), int))
+    image = rng.random(labels.shape)
+    expected = texture.textures(objects(labels, image, image[::-1]))
+    monkeypatch.setitem(texture.PIECE, 2, pieces)
+    monkeypatch.setitem(texture.BATCH, 2, 20)
+    assert_allclose(texture.textures(objects(labels, image, image[::-1])), expected, rtol=1e-13, atol=1e-15)

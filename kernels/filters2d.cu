@@ -21,8 +21,8 @@ __global__ void __launch_bounds__(THREADS) filters2d(const float* __restrict__ s
     const float* __restrict__ plane = smooth + ((long long)step * slices + z) * f.rows * f.columns;
     float* __restrict__ corner = out + ((long long)z * height + y) * width + x;
     const long long apart = (long long)slices * height * width;
-    filter_tile(tile, plane, f, y0 + y, x0 + x, taps + step * 3 * TAPS, planes + step * 6,
-                [=](int p, int r, int c, float value) {
+    filter_tile(tile, plane, f, y0 + y, x0 + x, taps + step * 3 * TAPS, planes + step * 6, [] {},
+                [=](int, int p, int r, int c, float value) {
                     if (y + r < height && x + c < width) corner[p * apart + (long long)r * width + c] = value;
                 });
 }

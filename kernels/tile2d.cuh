@@ -8,6 +8,15 @@ constexpr int REACH = 3;      // pixels around a tile that filters see
 constexpr int BLOCKED = 4;    // rows that a thread takes together when it goes across them: 2 loads a row instead of 5
 constexpr int TAPS = 13;      // smooth 0-2, first 3-4, second 5-7, second Gaussian 8-9, tensor: smooth 10-11, first 12
 constexpr int GAUSS = 0, LAPLACE = 1, GRADIENT = 2, DIFFERENCE = 3, TENSOR = 4, HESSIAN = 5;  // places in `planes`
+constexpr int PLANES = 8;     // of a step: two of the tensor, two of the Hessian
+
+/* Where plane k of a step goes, counted as the filters are and the second one of tensor and Hessian behind its first;
+   negative if it is not wanted. */
+__device__ __forceinline__ int plane_at(const int* __restrict__ planes, int k) {
+    if (k < TENSOR) return planes[k];
+    const int first = planes[TENSOR + (k - TENSOR) / 2];
+    return first < 0 ? first : first + (k - TENSOR) % 2;
+}
 
 /* Where the pre-smoothed plane and the tile lie in the image. */
 struct Frame {
@@ -80,8 +89,8 @@ __device__ __forceinline__ float odd_at(const float* __restrict__ p, const float
     return odd(p[1] - p[-1], p[2] - p[-2], k[0], k[1]);
 }
 
-/* From the lines to the planes of every pixel but those of the tensor: emit(plane, row, column, value). A loop for each
-   group of filters: the taps of one stay in registers, those of all would not. */
+/* From the lines to the planes of every pixel but those of the tensor: emit(k, plane_at k, row, column, value). A loop
+   for each group of filters: the taps of one stay in registers, those of all would not. */
 template <int TX, int TY, class Emit>
 __device__ void along_rows(const Tile<TX, TY>& s, const float* __restrict__ t, const int* __restrict__ planes, Emit emit) {
     const int gauss = planes[GAUSS], difference = planes[DIFFERENCE], gradient = planes[GRADIENT];
@@ -90,27 +99,27 @@ __device__ void along_rows(const Tile<TX, TY>& s, const float* __restrict__ t, c
         for (int i = threadIdx.x; i < TX * TY; i += blockDim.x) {
             const int r = i / TX, c = i % TX;
             const float smooth = even_at(&s.lines[0][r][c + 2], t);
-            if (gauss >= 0) emit(gauss, r, c, smooth);
+            if (gauss >= 0) emit(GAUSS, gauss, r, c, smooth);
             if (difference >= 0) {
                 const float* p = &s.lines[3][r][c + 2];
-                emit(difference, r, c, smooth - fmaf(t[9], p[1] + p[-1], t[8] * p[0]));
+                emit(DIFFERENCE, difference, r, c, smooth - fmaf(t[9], p[1] + p[-1], t[8] * p[0]));
             }
         }
     if (gradient >= 0)
         for (int i = threadIdx.x; i < TX * TY; i += blockDim.x) {
             const int r = i / TX, c = i % TX;
             const float gx = odd_at(&s.lines[0][r][c + 2], t + 3), gy = even_at(&s.lines[1][r][c + 2], t);
-            emit(gradient, r, c, sqrtf(fmaf(gx, gx, gy * gy)));
+            emit(GRADIENT, gradient, r, c, sqrtf(fmaf(gx, gx, gy * gy)));
         }
     if (laplace >= 0 || hessian >= 0)
         for (int i = threadIdx.x; i < TX * TY; i += blockDim.x) {
             const int r = i / TX, c = i % TX;
             const float xx = even_at(&s.lines[0][r][c + 2], t + 5), yy = even_at(&s.lines[2][r][c + 2], t);
-            if (laplace >= 0) emit(laplace, r, c, xx + yy);
+            if (laplace >= 0) emit(LAPLACE, laplace, r, c, xx + yy);
             if (hessian >= 0) {
                 const float2 e = eigen2(xx, odd_at(&s.lines[1][r][c + 2], t + 3), yy);
-                emit(hessian, r, c, e.x);
-                emit(hessian + 1, r, c, e.y);
+                emit(TENSOR + 2, hessian, r, c, e.x);
+                emit(TENSOR + 3, hessian + 1, r, c, e.y);
             }
         }
 }
@@ -161,13 +170,15 @@ __device__ void average_rows(Tile<TX, TY>& s, const float* __restrict__ t) {
     }
 }
 
-/* All wanted planes of a tile, through emit(plane, row, column, value). taps: (3, TAPS) along z, y, x. */
-template <int TX, int TY, class Emit>
+/* All wanted planes of a tile, through emit. taps: (3, TAPS) along z, y, x.
+   fetch(): called when no thread emits any more from the tile before, and some time before one emits again. */
+template <int TX, int TY, class Fetch, class Emit>
 __device__ void filter_tile(Tile<TX, TY>& s, const float* __restrict__ plane, const Frame& f, int y, int x,
-                            const float* __restrict__ taps, const int* __restrict__ planes, Emit emit) {
+                            const float* __restrict__ taps, const int* __restrict__ planes, Fetch fetch, Emit emit) {
     const float *ty = taps + TAPS, *tx = taps + 2 * TAPS;
     load_tile(s, plane, f, y, x);
     __syncthreads();
+    fetch();
     if (planes[GAUSS] >= 0 || planes[LAPLACE] >= 0 || planes[GRADIENT] >= 0 || planes[DIFFERENCE] >= 0 || planes[HESSIAN] >= 0) {
         across_rows(s, ty);
         __syncthreads();
@@ -183,7 +194,7 @@ __device__ void filter_tile(Tile<TX, TY>& s, const float* __restrict__ plane, co
         const int r = i / TX, c = i % TX;
         const float2 e = eigen2(even_at(&s.averaged[0][r][c + 2], tx), even_at(&s.averaged[1][r][c + 2], tx),
                                 even_at(&s.averaged[2][r][c + 2], tx));
-        emit(planes[TENSOR], r, c, e.x);
-        emit(planes[TENSOR] + 1, r, c, e.y);
+        emit(TENSOR, planes[TENSOR], r, c, e.x);
+        emit(TENSOR + 1, planes[TENSOR] + 1, r, c, e.y);
     }
 }

@@ -19,8 +19,8 @@ from gpuseg.features.filters import DOG_RATIO, FILTERS, TENSOR_RATIO
 
 FLOAT = 4  # bytes; shared memory answers 4 bytes a lane even where a byte is asked for
 NODE = {"Coded": 4, "Narrow": 8, "Wide": 16}  # bytes, by packing of walk.cuh
-VISIT = 14  # instructions a node
-STEP = 4  # instructions a step of the search for a code, and one number read
+VISIT = 11  # instructions a node
+STEP = 3  # instructions a step of the search for a code, and one number read
 SEARCH = 8  # steps
 SLOT = 2.0  # operations of a fused multiply-add, whose place an instruction takes
 DOUBLE = 90  # operations in float64 of the eigenvalues of a voxel, two places each on cards for computing

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ def plan(jobs: Sequence[Job]) -> list[Step] | None:
     return [_step(job) for job in jobs]
 
 
+@lru_cache(maxsize=256)  # asked for every tile, and taps take a tenth of a millisecond
 def _step(job: Job) -> Step:
     planes = np.full(len(FILTERS), -1, np.int64)
     for name, first in job.planes:

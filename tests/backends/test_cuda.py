@@ -151,7 +151,7 @@ def test_every_packing_gives_the_same_probabilities(cuda, monkeypatch, kind, cla
     if kind != "Coded":
         monkeypatch.setattr(packing, "_edges", lambda *_: None)
     if kind == "Wide":
-        monkeypatch.setattr(packing, "NARROW_PLACES", 1)
+        monkeypatch.setattr(packing, "NARROW_NUMBERS", 1)
     pixels, selection = picture(1, 1, 21, 70), every((0.7, 1.6))
     mixed = random_forest(selection.count(1, 1), classes)
     planes = feature_stack(CPU, pixels, selection)
@@ -169,8 +169,8 @@ def test_codes_are_taken_where_a_byte_tells_all_thresholds_apart(cuda):
 
     assert kind(random_forest(8, steps=255, trees=200, depth=7)) == "Coded"
     assert kind(random_forest(8, steps=257, trees=300, depth=7)) == "Narrow"
-    assert kind(random_forest(255, trees=60)) == "Coded"
-    assert kind(random_forest(256, trees=60)) == "Narrow"
+    assert kind(random_forest(256, trees=60)) == "Coded"
+    assert kind(random_forest(257, trees=60)) == "Narrow"
     assert kind(random_forest(20000, trees=400)) == "Wide"
 
 
@@ -184,14 +184,55 @@ def test_numbers_at_a_threshold_and_beyond_all_numbers_go_right(cuda, steps):
     assert_array_equal(cuda.to_numpy(cuda.forest_proba(cuda.asarray(planes), certain(forest))), expected)
 
 
-def test_a_forest_of_many_nodes_is_read_from_device_memory(cuda):
-    forest = certain(random_forest(5, 2, trees=60, depth=9))
-    packed = cuda._pack(forest, 5)
-    assert packed.arguments(0)[0][1] == 0
-    planes = picture(5, 1, 7, 41)
+@pytest.mark.parametrize("kind", ["Coded", "Narrow", "Wide"])
+def test_nodes_of_trees_may_be_mingled(cuda, monkeypatch, kind):
+    """All roots, then all pairs of children of the first kind, and so on."""
+    if kind != "Coded":
+        monkeypatch.setattr(packing, "_edges", lambda *_: None)
+    if kind == "Wide":
+        monkeypatch.setattr(packing, "NARROW_NUMBERS", 1)
+    forest = random_forest(5, 3, trees=7, depth=5)
+    places = np.arange(len(forest.feature)).reshape(7, -1)
+    old = np.concatenate([places[:, 0], places[:, 1:].reshape(7, -1, 2).transpose(1, 0, 2).ravel()])
+    new = np.empty(len(old), np.int32)
+    new[old] = np.arange(len(old))
+    left = np.where(forest.feature < 0, forest.left, new[np.where(forest.feature < 0, 0, forest.left)])
+    mixed = dataclasses.replace(
+        forest,
+        feature=forest.feature[old],
+        threshold=forest.threshold[old],
+        left=left[old],
+        roots=new[forest.roots],
+    ).validate()
+    planes = cuda.asarray(picture(5, 1, 19, 30))
     assert_array_equal(
-        cuda.to_numpy(cuda.forest_proba(cuda.asarray(planes), forest)), CPU.forest_proba(planes, forest)
+        cuda.to_numpy(cuda.forest_proba(planes, mixed)), cuda.to_numpy(cuda.forest_proba(planes, forest))
     )
+    assert cuda._packed[mixed].packing == kind
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0, 3), (2, 3)])
+def test_arrays_come_back_in_their_shape(cuda, shape):
+    there = cuda.asarray(np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
+    back = cuda.to_numpy(there)
+    assert back.shape == shape
+    assert_array_equal(back, np.arange(np.prod(shape)).reshape(shape))
+
+
+def test_answers_beyond_a_byte_are_looked_up(cuda):
+    """300 leaves that hold several classes: more than the code of a leaf can name."""
+    rng = np.random.default_rng(3)
+    forest = random_forest(6, 3, trees=40, depth=7)
+    leaf = forest.feature < 0
+    left = np.where(leaf, rng.integers(0, 300, len(leaf)), forest.left).astype(np.int32)
+    leaves = rng.dirichlet(np.ones(3), 300).astype(np.float32)
+    forest = dataclasses.replace(forest, left=left, leaves=leaves).validate()
+    packed = cuda._pack(forest, 6)
+    assert packed.packing == "Coded"
+    assert packed.answers.max() > packing.MORE
+    planes = picture(6, 1, 23, 41)
+    found = cuda.to_numpy(cuda.forest_proba(cuda.asarray(planes), forest))
+    assert np.abs(found - CPU.forest_proba(planes, forest)).max() <= 3e-7
 
 
 @pytest.mark.parametrize("name", ["three channels", "slices by themselves", "volume", "both modes"])

@@ -151,8 +151,8 @@ KERNELS = {  # name -> file, what it says, what the mutant says
     "columns of another step's taps": ("filters2d.cu", "taps + step * 3 * TAPS", "taps"),
     "a value at the threshold goes left": (
         "walk.cuh",
-        "if (!(v < __ldg(edges + (at + half - 1))))",
-        "if (v > __ldg(edges + (at + half - 1)))",
+        "if (!(v < at[half - 1]))",
+        "if (v > at[half - 1])",
     ),
     "children swapped": (
         "walk.cuh",
@@ -164,6 +164,13 @@ KERNELS = {  # name -> file, what it says, what the mutant says
         "sums[answer * apart] += 1.f",
         "sums[(answer + 1) % trees.classes * apart] += 1.f",
     ),
+    "a tree of four forgotten": (
+        "walk.cuh",
+        "for (int j = 0; j < SOME; ++j) {\n        const int answer",
+        "for (int j = 1; j < SOME; ++j) {\n        const int answer",
+    ),
+    "edges of another plane": ("classify2d.cu", "near + k * EDGES", "near + (k ^ 1) * EDGES"),
+    "codes of another feature": ("walk.cu", "<< 8 * k;", "<< 8 * (k ^ 1);"),
     "mean over one tree too many": ("walk.cuh", "/ (float)trees.count", "/ (float)(trees.count + 1)"),
     "slice neighbours off by one": (
         "filters3d.cu",

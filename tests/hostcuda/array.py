@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from hostcuda.device import Device, check, current, machine
+from hostcuda.device import Device, check, current, get_current_stream, machine
 
 IMPLICIT = (
     "Implicit conversion to a NumPy array is not allowed. "
@@ -136,7 +136,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801 - CuPy's name
         return {**self._host.__array_interface__, "version": 3, "stream": 1}
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
-        """A copy as NumPy array, in `out` if given."""
+        """A copy as NumPy array, in `out` if given; without `blocking` it holds anything until waited for."""
         if out is None:
             return np.array(self._host, order=order)
         if not isinstance(out, np.ndarray):
@@ -145,7 +145,13 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801 - CuPy's name
             raise ValueError(f"out is {out.dtype} {out.shape}, the array {self.dtype} {self.shape}")
         if not (out.flags.c_contiguous or out.flags.f_contiguous):
             raise RuntimeError("Cannot copy to non-contiguous array")
-        out[...] = self._host
+        stream = stream or get_current_stream()
+        now = self._host.copy()
+        stream.under_way.append(lambda: np.copyto(out, now))
+        if blocking:
+            stream.synchronize()
+        else:
+            out.ravel(order="K").view(np.uint8)[...] = 0x55
         return out
 
     def set(self, arr: np.ndarray, stream: Any = None) -> None:

@@ -181,7 +181,7 @@ def get_elapsed_time(start_event: Event, end_event: Event) -> float:
 
 
 class Stream:
-    """cupy.cuda.Stream; work on it is done when it returns."""
+    """cupy.cuda.Stream; work on it is done when it returns, but for copies that nobody waits for."""
 
     null: "Stream"
     ptds: "Stream"
@@ -190,6 +190,7 @@ class Stream:
         self.is_non_blocking, self.priority = non_blocking, priority or 0
         self.device_id = -1 if null or ptds else current()
         self.ptr = 0 if null else 2 if ptds else id(self)
+        self.under_way: list[Callable[[], None]] = []
 
     def use(self) -> Self:
         """Make it this thread's stream."""
@@ -208,12 +209,15 @@ class Stream:
         _here.streams.pop()
 
     def synchronize(self) -> None:
-        """Nothing: all work is done when it returns."""
+        """Copies that were under way have arrived."""
+        arrived, self.under_way = self.under_way, []
+        for arrive in arrived:
+            arrive()
 
     @property
     def done(self) -> bool:
-        """Always."""
-        return True
+        """Unless copies are under way."""
+        return not self.under_way
 
     def record(self, event: Event | None = None) -> Event:
         """An event, now."""

@@ -230,6 +230,19 @@ def test_streams_and_events_pass_for_real_ones(host_cuda):
     assert cuda.get_elapsed_time(start, end) >= 0
 
 
+@pytest.mark.parametrize("shape", [(), (3, 4)])
+def test_a_copy_that_is_not_waited_for_has_not_arrived(host_cuda, shape):
+    a, out = host_cuda.ones(shape, np.float32), np.zeros(shape, np.float32)
+    with host_cuda.cuda.Stream() as stream:
+        a.get(out=out, blocking=False)
+        a[...] = 2
+        assert (out != 1).all()
+        assert not stream.done
+        stream.synchronize()
+    assert (out == 1).all()
+    assert stream.done
+
+
 def test_what_was_turned_is_turned_back(host_cuda):
     host_cuda.devices, host_cuda.limit_bytes = 3, 5
     host_cuda.reset()

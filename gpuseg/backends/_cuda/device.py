@@ -1,5 +1,6 @@
 """Devices: finding one, and bringing arrays back from it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,12 +70,20 @@ def download(xp: Any, array: Any) -> NDArray[Any]:
     axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
     if not array.flags.c_contiguous and (plain := array.transpose(axes)).flags.c_contiguous:
         return download(xp, plain).transpose(np.argsort(axes))
-    array = xp.ascontiguousarray(array)
-    out = _locked(array) if 0 < array.nbytes <= PINNED else None
-    if out is None:
-        return np.asarray(array.get())
-    array.get(out=out)
+    [out] = download_all(xp, [array])
     return out
+
+
+def download_all(xp: Any, arrays: Sequence[Any]) -> list[NDArray[Any]]:
+    """Several device arrays on the host, waited for once."""
+    found = []
+    for array in arrays:
+        if not array.flags.c_contiguous:
+            array = xp.ascontiguousarray(array)
+        out = _locked(array) if 0 < array.nbytes <= PINNED else None
+        found.append(np.asarray(array.get()) if out is None else array.get(out=out, blocking=False))
+    xp.cuda.get_current_stream().synchronize()
+    return found
 
 
 def _locked(array: Any) -> NDArray[Any] | None:

@@ -11,7 +11,7 @@ from gpuseg.tiles import Region
 
 TILE = (16, 64)  # rows and columns of a tile of filters2d.cu
 WALKED = (8, 32)  # and of classify2d.cu
-STATIC = 11 * 1024  # bytes of shared memory that its tile takes
+STATIC = 19 * 1024  # bytes of shared memory that its tile takes, and edges of the planes it computes
 
 
 @dataclass(frozen=True, slots=True)

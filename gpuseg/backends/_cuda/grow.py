@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends._cuda.device import download
+from gpuseg.backends._cuda.device import download, download_all
 from gpuseg.backends._kernels import Kernels
 from gpuseg.backends._reference_grow import joined, mix
 from gpuseg.backends.base import Grown, Growth
@@ -54,17 +54,16 @@ def _some(xp: Any, kernels: Kernels, codes: Any, target: Any, how: Growth, first
         shared=4 * words if in_shared else 0,
     )
     size = download(xp, sizes)
-    parts = _gathered(xp, kernels, np.cumsum(size, dtype=np.int64), (feature, code, left, counts))
-    return Grown(parts[0], parts[1], parts[2], parts[3], size, download(xp, leaf))
+    used = _gathered(xp, kernels, np.cumsum(size, dtype=np.int64), (feature, code, left, counts))
+    *parts, leaf = download_all(xp, [*used, leaf])
+    return Grown(parts[0], parts[1], parts[2], parts[3], size, leaf)
 
 
-def _gathered(
-    xp: Any, kernels: Kernels, ends: NDArray[np.int64], parts: tuple[Any, ...]
-) -> list[NDArray[Any]]:
-    """The used part of each tree's nodes, one after the other, on the host."""
+def _gathered(xp: Any, kernels: Kernels, ends: NDArray[np.int64], parts: tuple[Any, ...]) -> list[Any]:
+    """The used part of each tree's nodes, one after the other."""
     trees, room, classes = parts[-1].shape
     out = [xp.empty((int(ends[-1]), *p.shape[2:]), p.dtype) for p in parts]
     start = xp.asarray(np.concatenate([np.zeros(1, np.int64), ends]))
     sizes = np.int64(room), np.int32(classes)
     kernels.launch("gather_trees", (trees,), (THREADS,), (start, *sizes, *parts, *out))
-    return [download(xp, p) for p in out]
+    return out

@@ -66,14 +66,16 @@ struct Trees {
 };
 
 /* How many of a feature's edges do not exceed v; all of them for NaN, so that it goes right everywhere.
-   edges: thresholds in shared memory, ascending, infinite from the last one on. */
+   edges: thresholds in shared memory, ascending, infinite from the last one on.
+   A place is counted and no pointer moved: of a pointer that moves, ptxas (seen in 12.9 and 13.5, on a card too) takes
+   the last two loads for neighbours and fetches them at once, before it is known where the second one is. */
 constexpr int EDGES = 256;
 __device__ __forceinline__ unsigned code_of(float v, const float* edges) {
-    const float* at = edges;
+    unsigned at = 0;
 #pragma unroll
-    for (int half = EDGES / 2; half; half /= 2)
-        if (!(v < at[half - 1])) at += half;
-    return (unsigned)(at - edges);
+    for (unsigned half = EDGES / 2; half; half /= 2)
+        if (!(v < edges[at + half - 1])) at += half;
+    return at;
 }
 
 /* Features of the pixels of a block in shared memory, those of one pixel in banks of its own: a code is byte f % 4 of

@@ -41,17 +41,23 @@ CASES = (  # image, selection, core
 
 
 def tree(planes: np.ndarray) -> Forest:
-    """Seven nodes whose leaves say different things; thresholds are numbers that occur: equality counts."""
+    """Leaves that say different things; thresholds are numbers that occur: equality counts.
+
+    The second tree sorts pixels by one feature, into 32 leaves.
+    """
     flat_planes = planes.reshape(len(planes), -1)
     at = [flat_planes[f, flat_planes.shape[1] // 2 + 3] for f in (0, 3, 9)]
+    depth = [int(np.log2(k + 1)) for k in range(31)]
+    share = [(2 * (k + 1 - 2**d) + 1) / 2 ** (d + 1) for k, d in enumerate(depth)]
+    sorted_by = np.quantile(flat_planes[1], share, method="lower")
     return Forest(
-        np.array([0, 3, 9, -1, -1, -1, -1], np.int32),
-        np.array([*at, 0, 0, 0, 0], np.float32),
-        np.array([1, 3, 5, 0, 1, 2, 3], np.int32),
-        np.array([0], np.int32),
+        np.array([0, 3, 9, *[-1] * 4, *[1] * 31, *[-1] * 32], np.int32),
+        np.array([*at, *[0] * 4, *sorted_by, *[0] * 32], np.float32),
+        np.array([1, 3, 5, *range(4), *range(8, 70, 2), *[0, 1, 2, 1] * 8], np.int32),
+        np.array([0, 7], np.int32),
         np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.25, 0.25]], np.float32),
         10,
-    )
+    ).validate()
 
 
 @cache
@@ -151,8 +157,13 @@ KERNELS = {  # name -> file, what it says, what the mutant says
     "columns of another step's taps": ("filters2d.cu", "taps + step * 3 * TAPS", "taps"),
     "a value at the threshold goes left": (
         "walk.cuh",
-        "if (!(v < at[half - 1]))",
-        "if (v > at[half - 1])",
+        "if (!(v < edges[at + half - 1]))",
+        "if (v > edges[at + half - 1])",
+    ),
+    "the last edge looked up before it is known which": (
+        "walk.cuh",
+        "if (!(v < edges[at + half - 1])) at += half;",
+        "if (!(v < edges[(half == 1 ? at & ~3u : at) + half - 1])) at += half;",
     ),
     "children swapped": (
         "walk.cuh",

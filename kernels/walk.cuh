@@ -67,7 +67,7 @@ struct Trees {
 
 /* How many of a feature's edges do not exceed v; all of them for NaN, so that it goes right everywhere.
    edges: thresholds in shared memory, ascending, infinite from the last one on.
-   A place is counted and no pointer moved: of a pointer that moves, ptxas (seen in 12.9 and 13.5, on a card too) takes
+   A place is counted and no pointer moved: of a pointer that moves, ptxas (seen in 12.9 to 13.5, on a card too) takes
    the last two loads for neighbours and fetches them at once, before it is known where the second one is. */
 constexpr int EDGES = 256;
 __device__ __forceinline__ unsigned code_of(float v, const float* edges) {

@@ -16,6 +16,8 @@ from benchmarks import cells, peers, scene
 from benchmarks.measure import Case, Lineup, Size, clock
 from gpuseg import api
 
+CASE = "2D image to classified objects"
+FORMATS = {".h5": "HDF5", ".npy": "NPY"}
 SHARE = 4  # the side of the image, as a part of that of `cells`
 PAINTED = 3146  # pixels
 LABELLED = 60  # objects
@@ -40,9 +42,8 @@ def measure(size: Size) -> Iterator[Case]:
         )
         yield lineup.race(
             "pipeline",
-            "2D image to classified objects",
-            f"{scene.shape_text(raw.shape)} uint8, 49 planes, {size.trees} trees, {task.count:,} objects,"
-            f" {len(FEATURES)} features, HDF5 and CSV written",
+            CASE,
+            task.data,
             raw.size / 1e6,
             "Mpx",
         )
@@ -99,6 +100,14 @@ class Task:
             output=self._path("four"),
             table=self._folder / "four.csv",
             backend=backend,
+        )
+
+    @property
+    def data(self) -> str:
+        """What is processed, in words."""
+        return (
+            f"{scene.shape_text(self._raw.shape)} uint8, 49 planes, {self._trees} trees,"
+            f" {self.count:,} objects, {len(FEATURES)} features, {FORMATS[self._suffix]} and CSV written"
         )
 
     def told(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import bench_pipeline, cells, scene
+from benchmarks import bench_pipeline, cells
 from benchmarks.gpu.check import WrongAnswer
 from benchmarks.gpu.clock import wall_seconds
 from benchmarks.gpu.rows import Row
@@ -29,10 +29,6 @@ def measure(cupy: Any, backend: Backend, size: Size) -> Iterator[Row]:
             "gpuseg": ("one", partial(task.one_pass, backend.name)),
             "gpuseg, four verbs": ("four", partial(task.four_verbs, backend.name)),
         }
-        data = (
-            f"{scene.shape_text(raw.shape)} uint8, 49 planes, {size.trees} trees, {task.count:,} objects,"
-            f" {len(bench_pipeline.FEATURES)} features, NPY and CSV written"
-        )
         for engine, (name, work) in works.items():
             work()
             try:
@@ -40,5 +36,6 @@ def measure(cupy: Any, backend: Backend, size: Size) -> Iterator[Row]:
             except AssertionError as error:
                 raise WrongAnswer(f"{engine}: {error}, of those of the CPU") from error
             seconds = wall_seconds(cupy, work, min(size.rounds, ROUNDS))
-            case = "2D image to classified objects"
-            yield Row("pipeline", case, data, seconds, engine, raw.size / 1e6, "Mpx", note=note)
+            yield Row(
+                "pipeline", bench_pipeline.CASE, task.data, seconds, engine, raw.size / 1e6, "Mpx", note=note
+            )

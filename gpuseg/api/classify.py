@@ -13,7 +13,7 @@ from gpuseg import export as exports
 from gpuseg.api.batch import Failures, OnError, Outcome, Paths, check_once, each, named, place
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
 from gpuseg.api.models import open_pipeline
-from gpuseg.api.objects import Asked, Files, Kind, Opened, check_alike, check_range, listed
+from gpuseg.api.objects import Asked, Files, Kind, Opened, check_alike, check_range
 from gpuseg.api.pictures import Kept, check_pictures, check_stop
 from gpuseg.api.reports import Report, check_report
 from gpuseg.backends import get_backends
@@ -22,7 +22,7 @@ from gpuseg.errors import InputError
 from gpuseg.export import RESULTS, ExportSettings, Sink, Target
 from gpuseg.model import Pipeline
 from gpuseg.object.labels import ObjectLabels, beyond
-from gpuseg.objects.choice import Features
+from gpuseg.objects.choice import Features, listed
 from gpuseg.objects.maps import Range
 from gpuseg.objects.settings import space
 from gpuseg.run import crops
@@ -305,7 +305,7 @@ def run_files(files: list[Files], pipeline: Pipeline, models: Sequence[str], **o
         how.axes if kind == "pixels" else how.raw_axes,
         measured=how.tells or any(_needs_features(r) for r in results),
         table=how.tells,
-        features=None if how.features is None else listed(how.features),
+        features=() if how.features is None else listed(how.features),
         spacing=how.spacing,
         block=space("block", how.block, 1),
         range=how.range,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpuseg.axes import SPACE, sizes
 from gpuseg.errors import FileError, InputError, ModelError
 from gpuseg.io import Image, locate
+from gpuseg.io.places import check_place
 from gpuseg.model import ObjectModel, Pipeline, PixelModel
 from gpuseg.objects.settings import Settings
 from gpuseg.tiles import Region
@@ -32,6 +33,13 @@ def in_training_axes(image: Image, model: PixelModel) -> None:
     axes = next((a for a in fitting if sizes(a, image.shape)["c"] == model.channels), image.axes)
     if axes != image.axes:
         image.axes, image.axes_from = axes, "training"
+
+
+def check_model_place(path: str | Path) -> Path:
+    """`path`, if a model can be written there; InputError for another suffix than that of models."""
+    if Path(path).suffix.lower() != MODEL:
+        raise InputError(f"{path}: a model has the suffix {MODEL}", hint=f"write to {Path(path).stem}{MODEL}")
+    return check_place(path)
 
 
 @dataclass(frozen=True, slots=True)

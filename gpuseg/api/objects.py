@@ -18,7 +18,7 @@ from gpuseg.errors import InputError, ModelMismatchError
 from gpuseg.export import RESULTS, ExportSettings, Made, Target, axes_text, label_dtype
 from gpuseg.io import Image, open_image
 from gpuseg.model import Measured, Pipeline
-from gpuseg.objects.choice import NOT_LOCATION, Features, choose, identity
+from gpuseg.objects.choice import NOT_LOCATION, Feature, choose, identity
 from gpuseg.objects.columns import Plan
 from gpuseg.objects.maps import Range
 from gpuseg.objects.measure import METERS, Lengths, in_unit, lengths, margin_of, unit_of
@@ -115,7 +115,7 @@ class Asked:
     raw_axes: str | None = None
     measured: bool = True  # whether anything needs measurements
     table: bool = False  # whether somebody wants to see them
-    features: Features | None = None
+    features: Sequence[Feature] = ()
     scale: Scale | None = None  # None: that of the object classifier
     spacing: Any = None  # size of a pixel, in place of that of the object classifier's training
     block: tuple[int, ...] | None = None
@@ -183,7 +183,7 @@ class Asked:
 
     def _features(self) -> list[Any]:
         """What is measured: for the table all that was in training, else what the classifier uses."""
-        asked, model = listed(self.features), self.pipeline.objects
+        asked, model = list(self.features), self.pipeline.objects
         if model is None:
             return asked or [NOT_LOCATION]
         if not self.table:
@@ -192,10 +192,9 @@ class Asked:
 
     def shown(self, opened: Opened) -> set[str] | None:
         """Ids of the features that the table is to have, None for all that are measured."""
-        asked = listed(self.features)
-        if not asked:
+        if not self.features:
             return None
-        return {identity(row) for row in choose(asked, opened.ndim, opened.channels)}
+        return {identity(row) for row in choose(self.features, opened.ndim, opened.channels)}
 
     def run(self, opened: Opened, backends: Sequence[Backend], steps: Steps, sinks: Any = ()) -> Run:
         """How the objects of an open image are found and measured. sinks: of pixel results."""
@@ -278,12 +277,6 @@ def _check_size(opened: Opened, spacing: Sequence[float], unit: str) -> None:
                     f" measures with {learned:g} {unit}",
                     hint="spacing='file' (--spacing file) takes the size in each file; or give numbers",
                 )
-
-
-def listed(features: Features | None) -> list[Any]:
-    if features is None:
-        return []
-    return [features] if isinstance(features, str) or callable(features) else list(features)
 
 
 def made(pipeline: Pipeline, result: str, n: dict[str, int]) -> Made:

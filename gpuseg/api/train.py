@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpuseg.api.models import MODEL
+from gpuseg.api.models import check_model_place
 from gpuseg.axes import reorder, sizes
 from gpuseg.errors import InputError, LabelError, ShapeError
 from gpuseg.export import axes_text
 from gpuseg.features.selection import Selection
 from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.io import open_image
-from gpuseg.io.places import check_place
 from gpuseg.model import PixelModel
 
 if TYPE_CHECKING:
@@ -83,12 +82,8 @@ def _pairs(
             f"{len(many)} images and {len(of)} label files",
             hint="give one label file for each image, in order",
         )
-    if output is not None and Path(output).suffix.lower() != MODEL:
-        raise InputError(
-            f"{output}: a model has the suffix {MODEL}", hint=f"write to {Path(output).stem}{MODEL}"
-        )
     if output is not None:
-        check_place(output)
+        check_model_place(output)
     return [(str(i), str(at)) for i, at in zip(many, of, strict=True)]
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +15,18 @@ from gpuseg import export as exports
 from gpuseg.api.batch import Paths, check_once, named
 from gpuseg.api.classify import PathLike, Progress, run_files, together
 from gpuseg.api.findings import Findings, by_image, labels_given, tell_lost
-from gpuseg.api.models import MODEL, open_pipeline
-from gpuseg.api.objects import Asked, Files, Kind, Scale, check_alike, check_range, listed
+from gpuseg.api.models import check_model_place, open_pipeline
+from gpuseg.api.objects import Asked, Files, Kind, Scale, check_alike, check_range
 from gpuseg.api.reports import check_report
 from gpuseg.backends import get_backends
 from gpuseg.backends.base import Backend
 from gpuseg.errors import InputError, LabelError
 from gpuseg.forests import DEFAULT, get_trainer
 from gpuseg.forests.validation import Validation
-from gpuseg.io.places import check_place
 from gpuseg.model import ObjectModel, Pipeline
 from gpuseg.object import learning
 from gpuseg.object.labels import ObjectLabels, beyond
-from gpuseg.objects.choice import NOT_LOCATION, Features, declared
+from gpuseg.objects.choice import NOT_LOCATION, Features, declared, listed
 from gpuseg.objects.maps import Range
 from gpuseg.objects.settings import Settings
 from gpuseg.run.steps import Steps
@@ -91,7 +89,7 @@ def train_objects(
 
         train_objects(raw="a.tif", labels="a_labels.tif", object_labels="a.csv", output="cells.gpuseg")
     """
-    features = listed(features)
+    features = [] if features is None else listed(features)
     _check_known(features, forest)
     stages = _stages(pixel_model, segment)
     files = _files(labels, segmentation, probabilities, raw, stages)
@@ -127,12 +125,17 @@ def _stages(pixel_model: Any, segment: Mapping[str, Any] | None) -> Pipeline:
     stages, _ = open_pipeline(pixel_model, segment)
     if stages.pixel is None:
         raise InputError(f"{pixel_model}: has no pixel classifier")
+    _check_segmentation(stages)
+    return replace(stages, objects=None)
+
+
+def _check_segmentation(stages: Pipeline) -> None:
+    """InputError where objects are made of probabilities and nobody says how."""
     if stages.segmentation is None:
         raise InputError(
             "nothing says how probabilities become objects",
             hint="give the settings of gpuseg segment: segment={'channel': 1} (--segment channel=1)",
         )
-    return replace(stages, objects=None)
 
 
 def _files(
@@ -158,11 +161,8 @@ def _files(
     else:
         files = [Files("pixels", path) for path in named(raw)]
     check_once([f.name for f in files])
-    if files[0].kind in ("pixels", "probabilities") and stages.segmentation is None:
-        raise InputError(
-            "nothing says how probabilities become objects",
-            hint="give the settings of gpuseg segment: segment={'channel': 1} (--segment channel=1)",
-        )
+    if files[0].kind in ("pixels", "probabilities"):
+        _check_segmentation(stages)
     return files
 
 
@@ -174,11 +174,7 @@ def _check_written(
     report: PathLike | None,
 ) -> None:
     """Errors before anything is computed."""
-    if output is not None and Path(output).suffix.lower() != MODEL:
-        raise InputError(
-            f"{output}: a model has the suffix {MODEL}", hint=f"write to {Path(output).stem}{MODEL}"
-        )
-    asked = (output, check_place), (table, check_path), (report, check_report)
+    asked = (output, check_model_place), (table, check_path), (report, check_report)
     written = [(files[0].name, "output", str(check(path))) for path, check in asked if path is not None]
     exports.check_collisions(written, [*(p for f in files for p in f.paths), *read])
 

@@ -98,16 +98,19 @@ def _axes(value: str) -> str:
     return value
 
 
-FILE = "file"  # says how large a pixel is
-Block = Annotated[
-    str | None,
-    typer.Option(
+def block_option(*also: str) -> Any:
+    """The option --block, with other names that it has."""
+    return typer.Option(
         "--block",
+        *also,
         metavar="N|Z,Y,X",
         callback=valid(block),
         help="Pixels to compute at once; default: all that fits into memory. The result is the same.",
-    ),
-]
+    )
+
+
+FILE = "file"  # says how large a pixel is
+Block = Annotated[str | None, block_option()]
 Axes = Annotated[
     str | None,
     typer.Option(

@@ -88,16 +88,7 @@ ValueRange = Annotated[
         "--range", "LOW,HIGH", as_range, "What stands for probabilities 0 and 1; default: by file or type."
     ),
 ]
-Block = Annotated[
-    str | None,
-    typer.Option(
-        "--block",
-        "--tile",
-        metavar="N|Z,Y,X",
-        callback=valid(options.block),
-        help="Pixels to compute at once; default: all that fits into memory. The result is the same.",
-    ),
-]
+Block = Annotated[str | None, options.block_option("--tile")]
 
 
 def segment(

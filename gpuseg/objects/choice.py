@@ -60,7 +60,7 @@ def choose(features: Features, ndim: int, channels: int) -> list[ObjectFeature]:
     "all" leaves out what the image does not offer and what is advanced; a name that is not offered is an
     InputError that says why.
     """
-    asked = _listed(features)
+    asked = listed(features)
     table = declared()
     own = [_own(f) for f in asked if callable(f) and not _is_declared(f, table)]
     words: dict[str, list[str]] = {}
@@ -71,7 +71,8 @@ def choose(features: Features, ndim: int, channels: int) -> list[ObjectFeature]:
     return [row for key, row in table.items() if key in wanted] + own
 
 
-def _listed(features: Features) -> list[Feature]:
+def listed(features: Features) -> list[Feature]:
+    """The features that are named, each by itself; InputError for what can be none."""
     if isinstance(features, str) or callable(features):
         return [features]
     hint = f'"{ALL}", "{NOT_LOCATION}", a name, a function, or a list of these'

@@ -39,12 +39,22 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def here(trained, tmp_path, monkeypatch):
+def enter(tmp_path, monkeypatch):
+    """`enter(folder)`: a copy of its files becomes the current folder, which is returned."""
+
+    def copied(folder):
+        for file in folder.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return copied
+
+
+@pytest.fixture
+def here(trained, enter):
     """The current folder, with copies of what `trained` holds."""
-    for file in trained.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return enter(trained)
 
 
 @pytest.fixture

@@ -33,12 +33,9 @@ def prepared(tmp_path_factory):
 
 
 @pytest.fixture
-def here(prepared, tmp_path, monkeypatch):
+def here(prepared, enter):
     """The current folder, with a copy of all that."""
-    for file in prepared.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return enter(prepared)
 
 
 SPREAD = ["--raw", "a.tif", "b.tif", "--label-image", "a_labels.tif", "b_labels.tif"]

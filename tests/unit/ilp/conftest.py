@@ -9,6 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
+from gpuseg.errors import GpusegError
+
 FEATURE_IDS = (
     "GaussianSmoothing",
     "LaplacianOfGaussian",
@@ -137,3 +139,20 @@ def _write_forests(part: Any) -> None:
         forest["_ext_param/column_count_"] = [4.0]
         forest["_ext_param/labels"] = np.array([1, 2], np.uint32)
         forest["Tree_0/topology"], forest["Tree_0/parameters"] = np.int32(tree[0]), np.float64(tree[1])
+
+
+def outcomes_of_mutants(path: Path, read: Callable[[Path], Any], count: int, seed: int) -> set[str]:
+    """What comes of a file with up to 20 bytes changed, perhaps cut off: GpusegError may be raised alone."""
+    rng, whole = np.random.default_rng(seed), path.read_bytes()
+    outcomes = set()
+    for _ in range(count):
+        mutant = np.frombuffer(whole, np.uint8).copy()
+        changed = rng.integers(1, 20)
+        mutant[rng.integers(0, len(mutant), changed)] = rng.integers(0, 256, changed)
+        path.write_bytes(mutant.tobytes()[: rng.integers(len(mutant) // 2, 2 * len(mutant))])
+        try:
+            read(path)
+            outcomes.add("opened")
+        except GpusegError:
+            outcomes.add("refused")
+    return outcomes

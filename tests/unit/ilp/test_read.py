@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from unit.ilp.conftest import outcomes_of_mutants
 
 from gpuseg.backends import get_backend
 from gpuseg.classes import class_color
@@ -520,16 +521,4 @@ def test_any_entry_may_be_missing(project: Path) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_mutants_end_in_a_project_or_a_named_error(project: Path, seed: int) -> None:
     """100 projects each with up to 20 bytes changed: GpusegError is the only way to fail."""
-    rng, whole = np.random.default_rng(seed), project.read_bytes()
-    outcomes = set()
-    for _ in range(100):
-        mutant = np.frombuffer(whole, np.uint8).copy()
-        count = rng.integers(1, 20)
-        mutant[rng.integers(0, len(mutant), count)] = rng.integers(0, 256, count)
-        project.write_bytes(mutant.tobytes()[: rng.integers(len(mutant) // 2, 2 * len(mutant))])
-        try:
-            everything(project)
-            outcomes.add("opened")
-        except GpusegError:
-            outcomes.add("refused")
-    assert outcomes == {"opened", "refused"}
+    assert outcomes_of_mutants(project, everything, 100, seed) == {"opened", "refused"}
